@@ -1,0 +1,86 @@
+//! How the rest of the process asks the agent's loop for something.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::{mpsc, oneshot};
+
+use crate::model::{Check, DestKey, ProbeReport, ServiceKey, View};
+
+/// Requests waiting for the loop; more wait in the caller.
+const QUEUE: usize = 64;
+
+/// What can be asked of the running agent.
+#[derive(Debug)]
+pub enum Request {
+    /// What is known now, on a table read at most `max_age` ago (or a failed attempt to read it).
+    View { max_age: Duration, reply: oneshot::Sender<Arc<View>> },
+    /// One probe of each check (or of the named one), now; moves no verdict and no metric.
+    Probe {
+        service: ServiceKey,
+        dest: DestKey,
+        check: Option<String>,
+        reply: oneshot::Sender<Result<Vec<HandProbe>, ProbeRefused>>,
+    },
+}
+
+/// One probe by hand.
+#[derive(Debug, Clone)]
+pub struct HandProbe {
+    pub check: Arc<Check>,
+    /// What was probed: address and port.
+    pub target: DestKey,
+    pub report: ProbeReport,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum ProbeRefused {
+    #[error("there is no virtual server {0} in the IPVS table")]
+    NoService(ServiceKey),
+    #[error("{0} has no real server {1}")]
+    NoDest(ServiceKey, DestKey),
+    #[error("no [[service]] of the configuration matches {0}, so it has no checks")]
+    Unmanaged(ServiceKey),
+    #[error("{0} has no check `{1}`; it has: {2}")]
+    NoCheck(ServiceKey, String, String),
+    #[error("{0} is configured with `checks = []`")]
+    NoChecks(ServiceKey),
+    #[error("{0} has no port to probe: give the check `{1}` a `port`")]
+    NoPort(ServiceKey, String),
+    #[error("the IPVS table cannot be read: {0}")]
+    NoTable(String),
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("the agent's loop has ended")]
+pub struct AgentGone;
+
+#[derive(Debug, Clone)]
+pub struct Handle {
+    requests: mpsc::Sender<Request>,
+}
+
+impl Handle {
+    /// A handle and the end that the loop reads.
+    pub fn new() -> (Handle, mpsc::Receiver<Request>) {
+        let (requests, receiver) = mpsc::channel(QUEUE);
+        (Handle { requests }, receiver)
+    }
+
+    pub async fn view(&self, max_age: Duration) -> Result<Arc<View>, AgentGone> {
+        let (reply, answer) = oneshot::channel();
+        self.requests.send(Request::View { max_age, reply }).await.map_err(|_| AgentGone)?;
+        answer.await.map_err(|_| AgentGone)
+    }
+
+    pub async fn probe(
+        &self,
+        service: ServiceKey,
+        dest: DestKey,
+        check: Option<String>,
+    ) -> Result<Result<Vec<HandProbe>, ProbeRefused>, AgentGone> {
+        let (reply, answer) = oneshot::channel();
+        self.requests.send(Request::Probe { service, dest, check, reply }).await.map_err(|_| AgentGone)?;
+        answer.await.map_err(|_| AgentGone)
+    }
+}

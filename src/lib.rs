@@ -1,0 +1,4 @@
+//! lvs-agent as a library: only so that tests, benches and fuzz targets reach its parts.
+pub mod agent;
+pub mod model;
+pub mod os;

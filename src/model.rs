@@ -1,0 +1,22 @@
+//! The nouns: what the kernel holds, what the configuration asks for, what a probe found.
+//!
+//! Pure data. Every name that a user sees (`10.10.0.100:80/tcp`, `fwmark:7/ipv4`, `10.10.0.21:80`,
+//! reason words, verdicts) is formatted and parsed here and nowhere else.
+
+mod check;
+mod histogram;
+mod key;
+mod policy;
+mod table;
+mod telemetry;
+mod time;
+mod view;
+
+pub use check::*;
+pub use histogram::*;
+pub use key::*;
+pub use policy::*;
+pub use table::*;
+pub use telemetry::*;
+pub use time::*;
+pub use view::*;

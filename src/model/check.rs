@@ -1,0 +1,328 @@
+//! What a check is, and what a probe found.
+
+use std::net::IpAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::Mono;
+
+/// A named check of the configuration, defaults resolved.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Check {
+    pub name: String,
+    pub spec: Arc<CheckSpec>,
+}
+
+/// Everything that makes two probes of one address the same probe: the name is not part of it, so
+/// that equal checks under two names share their probes.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct CheckSpec {
+    pub kind: CheckKind,
+    /// Probe this port instead of the real server's (DR and TUN: the service's).
+    pub port: Option<u16>,
+    /// Probe this address instead of the real server's.
+    pub address: Option<ScopedAddr>,
+    /// Bind this source address.
+    pub source: Option<ScopedAddr>,
+    /// SO_MARK; 0 is not a mark.
+    pub mark: Option<u32>,
+    pub close: Close,
+    pub pace: Pace,
+}
+
+/// An address with the zone (interface name) that a link-local one needs.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ScopedAddr {
+    pub addr: IpAddr,
+    pub zone: Option<String>,
+}
+
+/// When to probe, and how many results make a verdict.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Pace {
+    /// Start to start.
+    pub interval: Duration,
+    /// The whole probe.
+    pub timeout: Duration,
+    /// Start to start while a verdict is being settled.
+    pub fast_interval: Duration,
+    /// Passes in a row that bring a server up.
+    pub rise: u32,
+    /// Failures in a row that take it out.
+    pub fall: u32,
+}
+
+/// How a probe's connection ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Close {
+    Rst,
+    Fin,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum CheckKind {
+    Tcp,
+    Tls(TlsOptions),
+    Http(HttpOptions),
+    Https(HttpOptions, TlsOptions),
+}
+
+impl CheckKind {
+    /// The word of the configuration's `type`.
+    pub fn as_str(&self) -> &'static str {
+        match self {
+            CheckKind::Tcp => "tcp",
+            CheckKind::Tls(_) => "tls",
+            CheckKind::Http(_) => "http",
+            CheckKind::Https(..) => "https",
+        }
+    }
+
+    pub fn phases(&self) -> &'static [Phase] {
+        match self {
+            CheckKind::Tcp => &[Phase::Connect, Phase::Total],
+            CheckKind::Tls(_) => &[Phase::Connect, Phase::Tls, Phase::Total],
+            CheckKind::Http(_) => &[Phase::Connect, Phase::Processing, Phase::Transfer, Phase::Total],
+            CheckKind::Https(..) => &Phase::ALL,
+        }
+    }
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct TlsOptions {
+    /// SNI, and the name the certificate must bear. `None`: the check's `host` without its port,
+    /// or, where there is none, the probed address, against which it is then verified.
+    pub server_name: Option<String>,
+    /// false: any certificate will do.
+    pub verify: bool,
+    /// Trust these instead of the system's roots.
+    pub ca: Option<Arc<PemFile>>,
+    pub client_certificate: Option<ClientCertificate>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ClientCertificate {
+    pub certificate: Arc<PemFile>,
+    pub key: Arc<PemFile>,
+}
+
+/// A PEM file as read when the configuration was loaded. Debug shows no bytes: it may be a key.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct PemFile {
+    pub path: PathBuf,
+    pub pem: Vec<u8>,
+}
+
+impl std::fmt::Debug for PemFile {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_tuple("PemFile").field(&self.path).finish()
+    }
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct HttpOptions {
+    /// A valid HTTP method token, `GET` by default.
+    pub method: String,
+    /// Path and query, begins with `/`.
+    pub path: String,
+    /// The Host header; `None`: the probed address and port.
+    pub host: Option<String>,
+    /// Further headers, valid names and values, in file order.
+    pub headers: Vec<(String, String)>,
+    /// Accepted status codes, inclusive, never empty.
+    pub status: Vec<(u16, u16)>,
+    pub body: BodyMatch,
+}
+
+/// What the (bounded) body must hold.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum BodyMatch {
+    Any,
+    Contains(String),
+    Regex(BodyRegex),
+}
+
+/// A regular expression over bytes, known to compile; equal by its text.
+#[derive(Debug, Clone)]
+pub struct BodyRegex(regex::bytes::Regex);
+
+impl BodyRegex {
+    /// At most this much memory for a compiled expression.
+    const SIZE_LIMIT_BYTES: usize = 1 << 20;
+
+    pub fn new(text: &str) -> Result<BodyRegex, regex::Error> {
+        let regex = regex::bytes::RegexBuilder::new(text)
+            .size_limit(Self::SIZE_LIMIT_BYTES)
+            .dfa_size_limit(Self::SIZE_LIMIT_BYTES)
+            .build()?;
+        Ok(BodyRegex(regex))
+    }
+
+    pub fn as_str(&self) -> &str {
+        self.0.as_str()
+    }
+
+    pub fn is_match(&self, body: &[u8]) -> bool {
+        self.0.is_match(body)
+    }
+}
+
+impl PartialEq for BodyRegex {
+    fn eq(&self, other: &Self) -> bool {
+        self.as_str() == other.as_str()
+    }
+}
+impl Eq for BodyRegex {}
+impl PartialOrd for BodyRegex {
+    fn partial_cmp(&self, other: &Self) -> Option<std::cmp::Ordering> {
+        Some(self.cmp(other))
+    }
+}
+impl Ord for BodyRegex {
+    fn cmp(&self, other: &Self) -> std::cmp::Ordering {
+        self.as_str().cmp(other.as_str())
+    }
+}
+impl std::hash::Hash for BodyRegex {
+    fn hash<H: std::hash::Hasher>(&self, state: &mut H) {
+        self.as_str().hash(state);
+    }
+}
+
+/// What a probe came to. `Inconclusive` is "I could not test", never "it is down".
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Outcome {
+    Pass,
+    Fail(FailReason),
+    Inconclusive(LocalReason),
+}
+
+/// One closed enum of words: `ALL`, `as_str` and the API's text from a single list.
+macro_rules! words {
+    ($(#[$meta:meta])* $name:ident { $($(#[$vmeta:meta])* $variant:ident = $word:literal),+ $(,)? }) => {
+        $(#[$meta])*
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        pub enum $name { $($(#[$vmeta])* $variant),+ }
+
+        impl $name {
+            pub const ALL: [$name; [$($name::$variant),+].len()] = [$($name::$variant),+];
+
+            pub fn as_str(self) -> &'static str {
+                match self { $($name::$variant => $word),+ }
+            }
+
+            pub fn from_word(word: &str) -> Option<$name> {
+                match word { $($word => Some($name::$variant),)+ _ => None }
+            }
+        }
+
+        impl std::fmt::Display for $name {
+            fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                f.write_str(self.as_str())
+            }
+        }
+    };
+}
+pub(crate) use words;
+
+words! {
+    /// Why a real server failed a probe.
+    FailReason {
+        ConnectTimeout = "connect_timeout",
+        ConnectRefused = "connect_refused",
+        ConnectUnreachable = "connect_unreachable",
+        TlsTimeout = "tls_timeout",
+        TlsHandshake = "tls_handshake",
+        TlsName = "tls_name",
+        TlsExpired = "tls_expired",
+        TlsUntrusted = "tls_untrusted",
+        ResponseTimeout = "response_timeout",
+        Reset = "reset",
+        BadStatus = "bad_status",
+        BadBody = "bad_body",
+        BadResponse = "bad_response",
+    }
+}
+
+words! {
+    /// Why the agent could not carry out a probe.
+    LocalReason {
+        LocalError = "local_error",
+        FdLimit = "fd_limit",
+        NoLocalPort = "no_local_port",
+        NetworkDown = "network_down",
+        /// The time-out was handled much later than it was due: our lag, not the server's.
+        Late = "late",
+    }
+}
+
+words! {
+    /// Why a probe was not started.
+    SkipReason {
+        /// A fwmark service or port 0, and the check has no `port`.
+        NoPort = "no_port",
+        InFlightLimit = "in_flight_limit",
+        FdReserve = "fd_reserve",
+        Overdue = "overdue",
+    }
+}
+
+words! {
+    Phase {
+        Connect = "connect",
+        Tls = "tls",
+        Processing = "processing",
+        Transfer = "transfer",
+        Total = "total",
+    }
+}
+
+/// What one probe found.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ProbeReport {
+    pub outcome: Outcome,
+    pub phases: Phases,
+    /// The status code, if an HTTP answer had one.
+    pub http_status: Option<u16>,
+    /// For people: what exactly went wrong or came back. At most [`DETAIL_LIMIT_BYTES`], free of
+    /// control characters; may quote the server, so it is text, never a label.
+    pub detail: String,
+    /// When the probe was really started and ended.
+    pub started: Mono,
+    pub ended: Mono,
+}
+
+/// The bound of [`ProbeReport::detail`].
+pub const DETAIL_LIMIT_BYTES: usize = 200;
+
+/// How long each phase took; `None` = not reached or not part of this kind.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Phases {
+    pub connect: Option<Duration>,
+    pub tls: Option<Duration>,
+    /// From the request's last byte to the answer's first.
+    pub processing: Option<Duration>,
+    pub transfer: Option<Duration>,
+    pub total: Duration,
+}
+
+impl Phases {
+    pub fn get(&self, phase: Phase) -> Option<Duration> {
+        match phase {
+            Phase::Connect => self.connect,
+            Phase::Tls => self.tls,
+            Phase::Processing => self.processing,
+            Phase::Transfer => self.transfer,
+            Phase::Total => Some(self.total),
+        }
+    }
+}
+
+/// The identity of a probed thing: one probe, shared by every service that asks for the same.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Target {
+    pub spec: Arc<CheckSpec>,
+    pub addr: ScopedAddr,
+    pub port: u16,
+}

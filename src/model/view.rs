@@ -1,0 +1,221 @@
+//! What the agent knows and has decided, at one moment: the one source of the metrics, the API and
+//! the status table, so that they never disagree.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::{
+    Check, DestKey, FailReason, Histogram, LocalReason, Mode, Now, Outcome, Phase, Policy, ReadFailure,
+    ServiceKey, SkipReason, Snapshot, Wall, Weight, words,
+};
+
+words! {
+    Verdict {
+        Up = "up",
+        Down = "down",
+    }
+}
+
+words! {
+    /// The exclusive states that the real servers of a service are counted by; first match wins.
+    ServerState {
+        /// Weight 0 by hand: `lvs-agent drain` or an operator's 0.
+        Drained = "drained",
+        Down = "down",
+        Unknown = "unknown",
+        Up = "up",
+    }
+}
+
+words! {
+    /// Who took a real server out (API `drained.by`, metric `reason`).
+    DrainedBy {
+        Check = "check",
+        /// An operator's 0: weight 0 that we have no record of.
+        External = "external",
+    }
+}
+
+words! {
+    /// Why a wanted change is not made; one at a time, the first that applies in this order.
+    HeldReason {
+        LedgerUnsaved = "ledger_unsaved",
+        StaleSnapshot = "stale_snapshot",
+        Observe = "observe",
+        TugOfWar = "tug_of_war",
+        Floor = "floor",
+    }
+}
+
+words! {
+    Direction {
+        Drain = "drain",
+        Restore = "restore",
+        Adjust = "adjust",
+    }
+}
+
+words! {
+    /// A difference between the table and what we wrote or were told to expect.
+    DriftKind {
+        Weight = "weight",
+        MissingVirtualServer = "missing_virtual_server",
+    }
+}
+
+/// Everything, at `now`.
+#[derive(Debug, Clone)]
+pub struct View {
+    pub now: Now,
+    /// A counter of views made, for tests and for telling two apart.
+    pub generation: u64,
+    pub policy: Arc<Policy>,
+    pub config: ConfigFacts,
+    /// `Err` says what is still missing.
+    pub ready: Result<(), String>,
+    /// The last whole read; `None` before the first, and once it is older than three polls.
+    pub snapshot: Option<Arc<Snapshot>>,
+    /// Why the last read failed; `None` if it was whole or there was none yet.
+    pub read_failure: Option<ReadFailure>,
+    /// One for each virtual server of `snapshot`, in its order.
+    pub services: Vec<ServiceView>,
+    pub ledger: LedgerView,
+    pub machinery: MachineryView,
+}
+
+impl View {
+    /// `ipvs_up`: the last read was whole, and by netlink (or of an embedded table).
+    pub fn ipvs_up(&self) -> bool {
+        self.read_failure.is_none()
+            && self.snapshot.as_ref().is_some_and(|s| s.source != super::TableSource::Proc)
+    }
+}
+
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct ConfigFacts {
+    pub last_load_successful: bool,
+    pub last_success: Wall,
+    /// 48 bits, exact in a double.
+    pub hash: u64,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct LedgerView {
+    /// Weights taken and not yet given back.
+    pub entries: usize,
+    pub write_failures: u64,
+    /// Why drains are held, if the ledger cannot be read or written: names the file and the way out.
+    pub error: Option<String>,
+}
+
+/// The controller's own counters (the shell's are in `metrics`).
+#[derive(Debug, Clone, Default)]
+pub struct MachineryView {
+    pub probes_in_flight: usize,
+    pub probes_in_flight_limit: usize,
+    pub probes_skipped: BTreeMap<SkipReason, u64>,
+    pub schedule_lag: Histogram,
+    pub reconcile_duration: Histogram,
+    pub last_reconcile: Option<Wall>,
+    pub decision_apply_duration: Histogram,
+    pub drift: BTreeMap<DriftKind, u64>,
+}
+
+#[derive(Debug, Clone)]
+pub struct ServiceView {
+    pub key: ServiceKey,
+    /// The configured name, else the key's text.
+    pub name: String,
+    /// `None`: no `[[service]]` matches; exported, not managed.
+    pub managed: Option<ManagedView>,
+}
+
+#[derive(Debug, Clone)]
+pub struct ManagedView {
+    pub mode: Mode,
+    /// At least `quorum` real servers are usable: weight > 0 in the kernel and not down.
+    pub up: bool,
+    pub quorum: u32,
+    /// Resolved to a count.
+    pub floor: usize,
+    pub capacity_low: f64,
+    /// Weight of the usable servers / owed weight of all that are not out by hand; `None` where
+    /// nothing is owed.
+    pub capacity: Option<f64>,
+    /// Drains are withheld to keep the floor.
+    pub floor_reached: bool,
+    /// Real servers that fail their checks but are kept in rotation.
+    pub protected: usize,
+    pub states: BTreeMap<ServerState, usize>,
+    pub weight_changes: BTreeMap<Direction, u64>,
+    pub weight_changes_held: BTreeMap<HeldReason, u64>,
+    pub inconclusive: BTreeMap<LocalReason, u64>,
+    /// Only the phases that the checks of this service have.
+    pub durations: BTreeMap<Phase, Histogram>,
+    pub checks: Vec<Arc<Check>>,
+    /// One for each destination, in the snapshot's order.
+    pub real_servers: Vec<RealServerView>,
+}
+
+#[derive(Debug, Clone)]
+pub struct RealServerView {
+    pub key: DestKey,
+    pub state: ServerState,
+    /// `None`: not settled yet.
+    pub verdict: Option<Verdict>,
+    /// In the kernel now.
+    pub weight: Weight,
+    /// `None`: never seen above 0.
+    pub owed: Option<Weight>,
+    /// The plan after the guard.
+    pub desired: Weight,
+    pub drained: Option<Drained>,
+    pub held: Option<Held>,
+    pub verdict_changed: Option<Wall>,
+    pub transitions: u64,
+    pub downtime: Duration,
+    /// One for each check of the service, in its order.
+    pub checks: Vec<CheckView>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Drained {
+    pub by: DrainedBy,
+    /// What the checks said when it was taken out.
+    pub reason: Option<FailReason>,
+    pub since: Wall,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Held {
+    pub reason: HeldReason,
+    pub would: Weight,
+}
+
+#[derive(Debug, Clone)]
+pub struct CheckView {
+    pub check: Arc<Check>,
+    pub verdict: Option<Verdict>,
+    pub consecutive_failures: u32,
+    pub consecutive_successes: u32,
+    /// Probes that came to a pass or a failure.
+    pub attempts: u64,
+    pub failures: BTreeMap<FailReason, u64>,
+    /// The last attempt of any outcome.
+    pub last: Option<LastProbe>,
+    /// The last attempt that came to a pass or a failure.
+    pub last_conclusive: Option<LastProbe>,
+    /// Why it is not probed at all.
+    pub skipped: Option<SkipReason>,
+}
+
+#[derive(Debug, Clone, PartialEq)]
+pub struct LastProbe {
+    pub outcome: Outcome,
+    pub duration: Duration,
+    /// When it ended.
+    pub at: Wall,
+    pub detail: Arc<str>,
+    pub http_status: Option<u16>,
+}
