@@ -2,3 +2,4 @@
 pub mod agent;
 pub mod model;
 pub mod os;
+pub mod probe;
