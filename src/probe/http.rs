@@ -35,9 +35,15 @@ pub(super) type ProbeRequest = Request<Empty<Bytes>>;
 
 /// The request of a check. `Host`, `User-Agent` and `Connection: close` give way to the check's
 /// own headers.
-pub(super) fn request(options: &HttpOptions, addr: IpAddr, port: u16, tls: bool) -> Result<ProbeRequest, Stop> {
+pub(super) fn request(
+    options: &HttpOptions,
+    addr: IpAddr,
+    port: u16,
+    tls: bool,
+) -> Result<ProbeRequest, Stop> {
     let unusable = |what: &str, value: &str| Stop::local(format!("{what} `{value}` cannot be sent"));
-    let method = Method::from_bytes(options.method.as_bytes()).map_err(|_| unusable("method", &options.method))?;
+    let method =
+        Method::from_bytes(options.method.as_bytes()).map_err(|_| unusable("method", &options.method))?;
     let uri = Uri::try_from(options.path.as_str()).map_err(|_| unusable("path", &options.path))?;
     let mut headers = HeaderMap::with_capacity(3 + options.headers.len());
     for (name, value) in &options.headers {
@@ -150,7 +156,9 @@ async fn judge(response: Response<Incoming>, options: &HttpOptions) -> Result<St
         return Ok(format!("{}, {body}", status_text(status)));
     }
     let text = if body.cut {
-        format!("nothing in the first {BODY_LIMIT_BYTES} bytes of the body matches `{wanted}`; the rest is not read")
+        format!(
+            "nothing in the first {BODY_LIMIT_BYTES} bytes of the body matches `{wanted}`; the rest is not read"
+        )
     } else {
         format!("{body} do not match `{wanted}`")
     };
@@ -244,7 +252,7 @@ where
     let received = meter.received_bytes();
     let text = match received {
         0 => "the server closed the connection without an answer".to_owned(),
-        _ if error.is_incomplete_message() => {
+        _ if meter.has_ended() => {
             format!("the server closed the connection in the middle of its answer, after {received} bytes")
         }
         _ => match std::error::Error::source(error) {

@@ -31,6 +31,7 @@ struct Seen {
     first_byte: Option<Mono>,
     received_bytes: u64,
     head_done: bool,
+    ended: bool,
     fault: Option<io::Error>,
 }
 
@@ -48,6 +49,11 @@ impl Meter {
 
     pub fn received_bytes(&self) -> u64 {
         self.seen().received_bytes
+    }
+
+    /// The server closed its side.
+    pub fn has_ended(&self) -> bool {
+        self.seen().ended
     }
 
     /// The stream's first error.
@@ -81,6 +87,10 @@ impl Meter {
     fn received(&self, bytes: usize) {
         let now = self.clock.mono();
         let mut seen = self.seen();
+        if bytes == 0 {
+            seen.ended = true;
+            return;
+        }
         seen.received_bytes += bytes as u64;
         seen.first_byte.get_or_insert(now);
     }
@@ -113,22 +123,26 @@ impl<'a, S> Metered<'a, S> {
 }
 
 impl<S: AsyncRead + Unpin> AsyncRead for Metered<'_, S> {
-    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
         if let Some(error) = self.meter.over_limit() {
             return Poll::Ready(Err(self.meter.fault(error)));
         }
         let before = buf.filled().len();
         match ready!(Pin::new(&mut *self.stream).poll_read(cx, buf)) {
             Ok(()) => {
-                let bytes = buf.filled().len() - before;
-                if bytes > 0 {
-                    self.meter.received(bytes);
-                }
+                self.meter.received(buf.filled().len() - before);
                 Poll::Ready(Ok(()))
             }
             // TLS without close_notify: many servers leave it out. An end like any other, for the
             // answer's own framing tells whether something is missing.
-            Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => Poll::Ready(Ok(())),
+            Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => {
+                self.meter.received(0);
+                Poll::Ready(Ok(()))
+            }
             Err(error) => Poll::Ready(Err(self.meter.fault(error))),
         }
     }

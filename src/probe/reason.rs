@@ -195,7 +195,9 @@ mod tests {
         assert_eq!(printable("schön"), "schön");
         let exact = "x".repeat(DETAIL_LIMIT_BYTES);
         assert_eq!(printable(&exact), exact);
-        for long in ["x".repeat(10_000), "é".repeat(1000), "\n".repeat(1000), "a".to_owned() + &"😀".repeat(99)] {
+        for long in
+            ["x".repeat(10_000), "é".repeat(1000), "\n".repeat(1000), "a".to_owned() + &"😀".repeat(99)]
+        {
             let cut = printable(&long);
             assert!(cut.len() <= DETAIL_LIMIT_BYTES && cut.len() > DETAIL_LIMIT_BYTES - 12, "{}", cut.len());
             assert!(cut.ends_with('…'), "{cut}");

@@ -65,8 +65,7 @@ impl Dial {
         {
             return Err(Stop::of_connect_call(&error));
         }
-        let stream =
-            TcpStream::from_std(self.socket.into()).map_err(|e| Stop::of_our_call("epoll", &e))?;
+        let stream = TcpStream::from_std(self.socket.into()).map_err(|e| Stop::of_our_call("epoll", &e))?;
         stream.writable().await.map_err(|e| Stop::of_our_call("epoll", &e))?;
         match stream.take_error() {
             Ok(None) => Ok(stream),

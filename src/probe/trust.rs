@@ -70,6 +70,11 @@ impl Trust {
         self.configs.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    #[cfg(test)]
+    pub fn cached(&self) -> usize {
+        self.configs().len()
+    }
+
     async fn config(&self, options: &TlsOptions, http: bool) -> Result<ClientConfig, Stop> {
         let verifier: Arc<dyn ServerCertVerifier> = match (options.verify, &options.ca) {
             (false, _) => Arc::new(AnyCertificate(Arc::clone(&self.provider))),
@@ -166,11 +171,7 @@ struct Kept {
 }
 
 /// The configured name, else the check's host without its port, else the probed address.
-fn server_name(
-    options: &TlsOptions,
-    host: Option<&str>,
-    addr: IpAddr,
-) -> Result<ServerName<'static>, Stop> {
+fn server_name(options: &TlsOptions, host: Option<&str>, addr: IpAddr) -> Result<ServerName<'static>, Stop> {
     let Some(name) = options.server_name.as_deref().or(host.map(without_port)) else {
         return Ok(ServerName::from(addr));
     };
