@@ -200,8 +200,20 @@ pub fn answer_and_wait(answer: impl Into<Vec<u8>>) -> Manner {
     })
 }
 
-/// The same, but ends with RST, once the client has had time to see the bytes: it keeps the
-/// connection until the client has read them.
+/// The same, but behind TLS it leaves without close_notify.
+pub fn answer_and_drop(answer: impl Into<Vec<u8>>) -> Manner {
+    let answer: Arc<[u8]> = answer.into().into();
+    manner(move |mut stream, note| {
+        let answer = Arc::clone(&answer);
+        async move {
+            note.send(format!("request: {}", request(&mut stream).await?)).ok();
+            stream.write_all(&answer).await?;
+            stream.flush().await
+        }
+    })
+}
+
+/// The same, but ends with RST.
 pub fn answer_and_reset(answer: impl Into<Vec<u8>>) -> Manner {
     let answer: Arc<[u8]> = answer.into().into();
     manner(move |mut stream, note| {
@@ -218,6 +230,16 @@ pub fn answer_and_reset(answer: impl Into<Vec<u8>>) -> Manner {
 /// Takes the request and hangs up without a byte.
 pub fn hang_up() -> Manner {
     answer("")
+}
+
+/// Takes the first bytes, whatever they are, and says goodbye.
+pub fn listen_and_leave() -> Manner {
+    manner(|mut stream, note| async move {
+        stream.read(&mut [0; 16 * 1024]).await?;
+        stream.shutdown().await?;
+        let silent = silent();
+        silent(stream, note).await
+    })
 }
 
 /// Resets at once, the request unread.

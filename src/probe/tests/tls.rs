@@ -3,8 +3,8 @@ use rustls::version::{TLS12, TLS13};
 use super::*;
 use crate::model::{ClientCertificate, LocalReason, PemFile};
 use crate::probe::fixtures::{
-    Authority, Certified, Server, Validity, answer, answer_and_wait, banner, hang_up, pem_file, reset,
-    self_signed, silent,
+    Authority, Certified, Server, Validity, answer_and_drop, answer_and_wait, banner, hang_up,
+    listen_and_leave, pem_file, reset, self_signed, silent,
 };
 
 const NAME: &str = "shop.example.com";
@@ -104,8 +104,7 @@ async fn the_name_is_the_checks_then_the_hosts_then_the_address() {
     let by_host = HttpOptions { host: Some(format!("{NAME}:8443")), ..get() };
     let kind = CheckKind::Https(by_host, named(trusting(&authority)));
     assert_passes(&run(&target(server.addr, kind)).await, "status 200");
-    let http = Some(b"http/1.1".to_vec());
-    assert!(server.note_after("sni ").await.starts_with(&format!("Some(\"{NAME}\")")), "{http:?}");
+    assert!(server.note_after("sni ").await.starts_with(&format!("Some(\"{NAME}\")")));
 
     // An address is verified, and never sent as SNI (RFC 6066, 3).
     assert_passes(&probe(&server, named(trusting(&authority))).await, "handshake done");
@@ -138,12 +137,16 @@ async fn a_server_that_wants_a_client_certificate() {
             for report in [probe(&server, none.clone()).await, probe_https(&server, none.clone()).await] {
                 assert_fails(&report, FailReason::TlsHandshake, "");
             }
-            for report in [probe(&server, unknown.clone()).await, probe_https(&server, unknown.clone()).await] {
+            for report in [probe(&server, unknown.clone()).await, probe_https(&server, unknown.clone()).await]
+            {
                 assert_fails(&report, FailReason::TlsHandshake, "the server refused: TLS alert");
             }
         }
         let report = probe(&server, none).await;
-        assert!(report.detail.contains("client certificate") || report.detail.contains("alert"), "{report:?}");
+        assert!(
+            report.detail.contains("client certificate") || report.detail.contains("alert"),
+            "{report:?}"
+        );
     }
 }
 
@@ -164,28 +167,36 @@ async fn a_server_without_tickets_passes_whatever_it_does_next() {
 async fn ports_that_do_not_speak_tls() {
     let authority = Authority::new("a");
     for (manner, reason, detail) in [
-        (answer_and_wait("HTTP/1.1 400 Bad Request\r\n\r\n"), FailReason::TlsTimeout, "TLS handshake not done"),
+        (
+            answer_and_wait("HTTP/1.1 400 Bad Request\r\n\r\n"),
+            FailReason::TlsTimeout,
+            "TLS handshake not done",
+        ),
         (banner("HTTP/1.1 400 Bad Request\r\n\r\n"), FailReason::TlsHandshake, "does not speak TLS"),
-        (banner("\u{15}\u{3}\u{3}\0\u{2}\u{2}\u{28}"), FailReason::TlsHandshake, "TLS alert HandshakeFailure"),
+        (
+            banner("\u{15}\u{3}\u{3}\0\u{2}\u{2}\u{28}"),
+            FailReason::TlsHandshake,
+            "TLS alert HandshakeFailure",
+        ),
         (silent(), FailReason::TlsTimeout, "TLS handshake not done within 300ms"),
         (reset(), FailReason::Reset, "TLS handshake: Connection reset by peer"),
     ] {
         let server = Server::start(manner).await;
         let target = target(server.addr, CheckKind::Tls(trusting(&authority)));
-        let report =
-            if reason == FailReason::TlsTimeout { run_to_deadline(&target).await } else { run(&target).await };
+        let report = if reason == FailReason::TlsTimeout {
+            run_to_deadline(&target).await
+        } else {
+            run(&target).await
+        };
         assert_fails(&report, reason, detail);
     }
 }
 
 #[tokio::test]
-async fn a_server_that_shares_no_version_or_hangs_up() {
-    let authority = Authority::new("a");
-    let server = Server::start(answer("")).await;
-    let target = target(server.addr, CheckKind::Tls(trusting(&authority)));
-    let report = run_to_deadline(&target).await;
-    assert_fails(&report, FailReason::TlsTimeout, "");
-    drop(server);
+async fn a_server_that_leaves_in_the_middle_of_the_handshake() {
+    let server = Server::start(listen_and_leave()).await;
+    let report = probe(&server, trusting(&Authority::new("a"))).await;
+    assert_fails(&report, FailReason::TlsHandshake, "closed the connection during the TLS handshake");
 }
 
 #[tokio::test]
@@ -228,9 +239,11 @@ async fn an_expired_certificate_is_seen_at_once_for_no_session_is_resumed() {
 async fn a_body_cut_by_an_end_without_close_notify_is_judged_by_its_length() {
     let authority = Authority::new("a");
     let certified = authority.issue(&[NAME], Validity::Now);
-    let old = Server::tls(certified.server(), answer("HTTP/1.0 200 OK\r\n\r\nok")).await;
+    let old = Server::tls(certified.server(), answer_and_drop("HTTP/1.0 200 OK\r\n\r\nok")).await;
     assert_passes(&probe_https(&old, trusting(&authority)).await, "2 bytes of body");
-    let cut = Server::tls(certified.server(), answer("HTTP/1.1 200 OK\r\ncontent-length: 9\r\n\r\nok")).await;
+    let cut =
+        Server::tls(certified.server(), answer_and_drop("HTTP/1.1 200 OK\r\ncontent-length: 9\r\n\r\nok"))
+            .await;
     let report = probe_https(&cut, trusting(&authority)).await;
     assert_fails(&report, FailReason::BadResponse, "in the middle of its answer");
 }
@@ -253,7 +266,10 @@ async fn unusable_files_are_ours() {
         (ca(broken), "my-ca.pem: not usable as a trust anchor"),
         (with(pem_file("c.pem", ""), good.key_file()), "c.pem: no certificate"),
         (with(good.certificate_file(), pem_file("k.pem", "x")), "client key k.pem"),
-        (with(good.certificate_file(), pem_file("k.pem", &key_of_another)), "client certificate certificate.pem"),
+        (
+            with(good.certificate_file(), pem_file("k.pem", &key_of_another)),
+            "client certificate certificate.pem",
+        ),
     ] {
         let report = probe(&server, options).await;
         assert_eq!(report.outcome, Outcome::Inconclusive(LocalReason::LocalError), "{report:?}");
