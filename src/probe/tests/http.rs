@@ -1,10 +1,20 @@
+use std::io;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use nix::errno::Errno;
+use rustls::AlertDescription;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+
 use super::*;
 use crate::model::BodyRegex;
+use crate::probe::Trace;
 use crate::probe::fixtures::{
     Manner, Server, answer, answer_and_reset, answer_and_wait, drip, flood, hang_up, reset, silent,
 };
-use crate::probe::http::{BODY_LIMIT_BYTES, HEAD_LIMIT_BYTES};
+use crate::probe::http::{BODY_LIMIT_BYTES, HEAD_LIMIT_BYTES, exchange, request};
 use crate::probe::meter::{ANSWER_LIMIT_BYTES, BEFORE_BODY_LIMIT_BYTES};
+use crate::probe::reason::Stop;
 
 async fn probe(manner: Manner, options: HttpOptions) -> ProbeReport {
     let server = Server::start(manner).await;
@@ -61,7 +71,7 @@ async fn headers_of_the_check_override_ours() {
 #[test]
 fn the_default_host_leaves_the_schemes_port_out() {
     let host = |addr: &str, port, tls| {
-        let request = crate::probe::http::request(&get(), addr.parse().unwrap(), port, tls).unwrap();
+        let request = request(&get(), addr.parse().unwrap(), port, tls).unwrap();
         request.headers()["host"].to_str().unwrap().to_owned()
     };
     assert_eq!(host("10.0.0.1", 80, false), "10.0.0.1");
@@ -292,4 +302,39 @@ async fn the_connection_ends_as_the_check_says() {
     let report = run_to_deadline(&target(server.addr, CheckKind::Http(get()))).await;
     assert_fails(&report, FailReason::ResponseTimeout, "no answer");
     assert_eq!(server.note_after("end: ").await, "ConnectionReset");
+}
+
+/// TLS 1.3 again: the rejection of our certificate and the reset behind it may both be there before
+/// the request is written. What counts is the server's word, not that writing failed.
+#[tokio::test]
+async fn an_alert_says_more_than_the_reset_that_follows_it() {
+    struct Rejected {
+        written: bool,
+    }
+    impl AsyncRead for Rejected {
+        fn poll_read(self: Pin<&mut Self>, _: &mut Context, _: &mut ReadBuf) -> Poll<io::Result<()>> {
+            if !self.written {
+                return Poll::Pending;
+            }
+            let alert = rustls::Error::AlertReceived(AlertDescription::CertificateRequired);
+            Poll::Ready(Err(io::Error::new(io::ErrorKind::InvalidData, alert)))
+        }
+    }
+    impl AsyncWrite for Rejected {
+        fn poll_write(mut self: Pin<&mut Self>, _: &mut Context, _: &[u8]) -> Poll<io::Result<usize>> {
+            self.written = true;
+            Poll::Ready(Err(io::Error::from_raw_os_error(Errno::ECONNRESET as i32)))
+        }
+        fn poll_flush(self: Pin<&mut Self>, _: &mut Context) -> Poll<io::Result<()>> {
+            Poll::Ready(Ok(()))
+        }
+        fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context) -> Poll<io::Result<()>> {
+            Poll::Ready(Ok(()))
+        }
+    }
+    let mut trace = Trace::begin(Clock::start());
+    let options = get();
+    let request = request(&options, "127.0.0.1".parse().unwrap(), 443, true).unwrap();
+    let ended = exchange(&mut Rejected { written: false }, request, &options, &mut trace).await;
+    assert_eq!(ended, Err(Stop::fail(FailReason::TlsHandshake, "the server wants a client certificate")));
 }
