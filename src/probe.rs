@@ -52,7 +52,7 @@ impl Prober {
         let ended = match prepared {
             Ok(Ok(attempt)) => timeout_at(self.instant(deadline), attempt.run(&mut trace)).await,
             Ok(Err(stop)) => Ok(Err(stop)),
-            Err(_) => Ok(Err(Stop::local("reading the trust anchors took longer than the probe may"))),
+            Err(_) => Ok(Err(Stop::local("getting ready for TLS took longer than the whole probe may"))),
         };
         let now = self.clock.mono();
         let ended = ended.unwrap_or_else(|_| trace.timed_out(now.since(deadline), timeout));

@@ -235,7 +235,8 @@ pub fn hang_up() -> Manner {
 /// Takes the first bytes, whatever they are, and says goodbye.
 pub fn listen_and_leave() -> Manner {
     manner(|mut stream, note| async move {
-        stream.read(&mut [0; 16 * 1024]).await?;
+        let taken = stream.read(&mut [0; 16 * 1024]).await?;
+        note.send(format!("taken: {taken}")).ok();
         stream.shutdown().await?;
         let silent = silent();
         silent(stream, note).await

@@ -3,7 +3,8 @@
 //! hyper parses, within limits on every part of an answer; its connection is driven by the same
 //! task. A redirect is an answer like any other. The body is read to its end or to
 //! [`BODY_LIMIT_BYTES`] even where nothing is looked for in it, so that an answer that breaks off
-//! is seen; what lies beyond is never read.
+//! is seen; what lies beyond is never read. A server that closes too early gave a bad response; only
+//! RST is `reset`.
 
 use std::future::poll_fn;
 use std::net::IpAddr;

@@ -27,7 +27,7 @@ pub(super) struct Dial {
 impl Dial {
     pub fn prepare(target: &Target) -> Result<Dial, Stop> {
         let spec = &target.spec;
-        let peer = socket_addr(&target.addr, target.port)?;
+        let peer = socket_addr("address", &target.addr, target.port)?;
         let socket = Socket::new(Domain::for_address(peer), Type::STREAM.nonblocking(), Some(Protocol::TCP))
             .map_err(|e| Stop::of_our_call("socket", &e))?;
         let option = |what: &str, done: io::Result<()>| done.map_err(|e| Stop::of_our_call(what, &e));
@@ -84,7 +84,7 @@ fn bind(socket: &Socket, source: &ScopedAddr, peer: SocketAddr) -> Result<(), St
     }
     setsockopt(socket, sockopt::IpBindAddressNoPort, &true)
         .map_err(|e| Stop::of_our_call("IP_BIND_ADDRESS_NO_PORT", &e.into()))?;
-    let bound = socket.bind(&socket_addr(source, 0)?.into());
+    let bound = socket.bind(&socket_addr("source", source, 0)?.into());
     bound.map_err(|e| match e.raw_os_error() {
         Some(errno) if errno == Errno::EADDRNOTAVAIL as i32 => {
             Stop::local(format!("source {addr} is not an address of this host"))
@@ -93,7 +93,8 @@ fn bind(socket: &Socket, source: &ScopedAddr, peer: SocketAddr) -> Result<(), St
     })
 }
 
-fn socket_addr(scoped: &ScopedAddr, port: u16) -> Result<SocketAddr, Stop> {
+/// `option` is the check's, for the way out.
+fn socket_addr(option: &str, scoped: &ScopedAddr, port: u16) -> Result<SocketAddr, Stop> {
     let addr = match scoped.addr {
         IpAddr::V4(addr) => return Ok(SocketAddrV4::new(addr, port).into()),
         IpAddr::V6(addr) => addr,
@@ -101,7 +102,7 @@ fn socket_addr(scoped: &ScopedAddr, port: u16) -> Result<SocketAddr, Stop> {
     let scope = match &scoped.zone {
         Some(zone) => interface_index(zone)?,
         None if addr.is_unicast_link_local() => {
-            let text = format!("{addr} is link-local: give the check an `address` with a zone, {addr}%eth0");
+            let text = format!("{addr} is link-local: write the check's `{option}` with a zone: {addr}%eth0");
             return Err(Stop::local(text));
         }
         None => 0,

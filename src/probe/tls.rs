@@ -15,7 +15,7 @@ use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
 use super::reason::Stop;
-use super::trust::Session;
+use super::trust::{CA_AS_SERVER, Session};
 use super::{Stage, Trace, tcp};
 use crate::model::{Close, FailReason};
 
@@ -141,31 +141,56 @@ fn reason(error: &rustls::Error) -> FailReason {
 }
 
 fn describe(error: &rustls::Error) -> String {
-    use rustls::Error as E;
-    match error {
-        E::InvalidCertificate(CertificateError::ExpiredContext { time, not_after }) => {
+    use rustls::Error::{AlertReceived, InvalidCertificate, InvalidMessage};
+    if let InvalidCertificate(certificate) = error
+        && let Some(text) = describe_certificate(certificate)
+    {
+        return text;
+    }
+    if let AlertReceived(AlertDescription::CertificateRequired) = error {
+        return "the server wants a client certificate".to_owned();
+    }
+    if let AlertReceived(alert) = error {
+        return format!("the server refused: TLS alert {alert:?}");
+    }
+    if let InvalidMessage(_) = error {
+        return format!("the server does not speak TLS on this port: {error}");
+    }
+    error.to_string()
+}
+
+/// What is wrong with a certificate, where rustls's own text can be bettered.
+#[expect(clippy::wildcard_enum_match_arm, reason = "not our enum: whatever it grows has rustls's text")]
+fn describe_certificate(error: &CertificateError) -> Option<String> {
+    use CertificateError as C;
+    let text = match error {
+        C::ExpiredContext { time, not_after } => {
             format!("the certificate expired {} ago", span(*time, *not_after))
         }
-        E::InvalidCertificate(CertificateError::NotValidYetContext { time, not_before }) => {
+        C::NotValidYetContext { time, not_before } => {
             format!("the certificate is valid only in {}", span(*not_before, *time))
         }
-        E::InvalidCertificate(CertificateError::NotValidForNameContext { expected, presented }) => {
+        C::NotValidForNameContext { expected, presented } => {
             let presented = match presented.as_slice() {
                 [] => "no name (subjectAltName)".to_owned(),
-                names => names.join(", "),
+                names => names.iter().map(|name| plain(name)).collect::<Vec<_>>().join(", "),
             };
             format!("the certificate is not for {}: it bears {presented}", expected.to_str())
         }
-        E::InvalidCertificate(CertificateError::UnknownIssuer) => {
-            "no trusted authority issued the certificate".to_owned()
+        C::UnknownIssuer => "no trusted authority issued the certificate".to_owned(),
+        C::Other(other) if other.0.to_string() == CA_AS_SERVER => {
+            "the server's certificate is an authority's (CA:TRUE); trust it by `ca-file`".to_owned()
         }
-        E::AlertReceived(AlertDescription::CertificateRequired) => {
-            "the server wants a client certificate".to_owned()
-        }
-        E::AlertReceived(alert) => format!("the server refused: TLS alert {alert:?}"),
-        E::InvalidMessage(_) => format!("the server does not speak TLS on this port: {error}"),
-        _ => error.to_string(),
-    }
+        C::Other(other) => format!("the certificate cannot be used: {}", other.0),
+        _ => return None,
+    };
+    Some(text)
+}
+
+/// `DnsName("shop.example.com")`, as webpki puts it, without the wrapping.
+fn plain(name: &str) -> &str {
+    let inner = name.strip_prefix("DnsName(\"").and_then(|rest| rest.strip_suffix("\")"));
+    inner.unwrap_or(name)
 }
 
 /// The time between two moments in the largest fitting unit.

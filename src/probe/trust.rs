@@ -30,6 +30,8 @@ pub(super) struct Session {
 
 pub(super) struct Trust {
     provider: Arc<CryptoProvider>,
+    /// The random generator is seeded.
+    seeded: OnceCell<()>,
     system: OnceCell<Arc<RootCertStore>>,
     configs: Mutex<HashMap<Identity, (Kept, Arc<ClientConfig>)>>,
 }
@@ -38,6 +40,7 @@ impl Trust {
     pub fn new() -> Trust {
         Trust {
             provider: Arc::new(aws_lc_rs::default_provider()),
+            seeded: OnceCell::new(),
             system: OnceCell::new(),
             configs: Mutex::default(),
         }
@@ -56,6 +59,7 @@ impl Trust {
         if let Some((_, config)) = self.configs().get(&identity) {
             return Ok(Session { config: Arc::clone(config), name });
         }
+        self.seed().await?;
         let config = Arc::new(self.config(options, http).await?);
         let mut configs = self.configs();
         if configs.len() >= CACHE_LIMIT {
@@ -70,9 +74,25 @@ impl Trust {
         self.configs.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Configurations in the cache.
     #[cfg(test)]
     pub fn cached(&self) -> usize {
         self.configs().len()
+    }
+
+    /// The first random number of a process takes the provider 50-100 ms, which would stop every
+    /// probe on this thread and count as the first handshake's time.
+    async fn seed(&self) -> Result<(), Stop> {
+        let seeded = self.seeded.get_or_try_init(|| async {
+            let provider = Arc::clone(&self.provider);
+            let seed = move || provider.secure_random.fill(&mut [0; 1]);
+            match tokio::task::spawn_blocking(seed).await {
+                Ok(Ok(())) => Ok(()),
+                Ok(Err(_)) => Err(Stop::local("TLS set-up: no random numbers from this system")),
+                Err(error) => Err(Stop::local(format!("TLS set-up: {error}"))),
+            }
+        });
+        seeded.await.copied()
     }
 
     async fn config(&self, options: &TlsOptions, http: bool) -> Result<ClientConfig, Stop> {
@@ -208,6 +228,9 @@ fn client_pem(client: &ClientCertificate) -> Result<Chain, Stop> {
     Ok((certificates(&client.certificate)?, key))
 }
 
+/// What webpki says of a server's certificate with CA:TRUE.
+pub(super) const CA_AS_SERVER: &str = "CaUsedAsEndEntity";
+
 /// Verification against a `ca-file` that may hold the server's own certificate: what
 /// `openssl req -x509` makes says CA:TRUE, which webpki refuses of a server even where that very
 /// certificate is the one to trust.
@@ -229,7 +252,7 @@ impl ServerCertVerifier for Pinning {
         match self.inner.verify_server_cert(end_entity, intermediates, name, ocsp, now) {
             // Looked at after the time of validity (webpki's check_issuer_independent_properties).
             Err(rustls::Error::InvalidCertificate(CertificateError::Other(other)))
-                if other.0.to_string() == "CaUsedAsEndEntity" && self.certificates.contains(end_entity) =>
+                if other.0.to_string() == CA_AS_SERVER && self.certificates.contains(end_entity) =>
             {
                 verify_server_name(&ParsedCertificate::try_from(end_entity)?, name)?;
                 Ok(ServerCertVerified::assertion())

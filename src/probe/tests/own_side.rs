@@ -28,7 +28,7 @@ async fn addresses_that_cannot_be_used() {
 
     let link_local: SocketAddr = "[fe80::1]:80".parse().unwrap();
     let report = run(&target(link_local, CheckKind::Tcp)).await;
-    assert_local(&report, LocalReason::LocalError, "fe80::1 is link-local");
+    assert_local(&report, LocalReason::LocalError, "fe80::1 is link-local: write the check's `address`");
     let mut target = target(link_local, CheckKind::Tcp);
     target.addr.zone = Some("no-such-if0".to_owned());
     assert_local(&run(&target).await, LocalReason::LocalError, "zone `no-such-if0`");

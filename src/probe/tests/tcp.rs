@@ -61,6 +61,8 @@ async fn ipv6_and_zones() {
     assert_passes(&run(&target).await, "connected");
     target.addr.zone = Some("1".to_owned());
     assert_passes(&run(&target).await, "connected");
+    spec(&mut target).source = Some(target.addr.clone());
+    assert_passes(&run(&target).await, "connected");
 }
 
 #[tokio::test]

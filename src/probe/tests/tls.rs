@@ -49,13 +49,17 @@ async fn a_good_certificate_passes_in_both_versions() {
 async fn certificates_that_are_not_good_enough() {
     let authority = Authority::new("a");
     for (certified, reason, detail) in [
-        (authority.issue(&["other.example.com"], Validity::Now), FailReason::TlsName, "it bears"),
+        (
+            authority.issue(&["other.example.com"], Validity::Now),
+            FailReason::TlsName,
+            "it bears other.example.com",
+        ),
         (authority.issue(&[], Validity::Now), FailReason::TlsName, "no name (subjectAltName)"),
         (authority.issue(&[NAME], Validity::Past), FailReason::TlsExpired, "expired"),
         (authority.issue(&[NAME], Validity::Future), FailReason::TlsExpired, "valid only in"),
         (Authority::new("b").issue(&[NAME], Validity::Now), FailReason::TlsUntrusted, "no trusted authority"),
         (self_signed(&[NAME], Validity::Now, false), FailReason::TlsUntrusted, "no trusted authority"),
-        (self_signed(&[NAME], Validity::Now, true), FailReason::TlsUntrusted, ""),
+        (self_signed(&[NAME], Validity::Now, true), FailReason::TlsUntrusted, "an authority's (CA:TRUE)"),
     ] {
         for version in [&TLS12, &TLS13] {
             let server = Server::tls(certified.server_of(&[version], None), answer_and_wait(OK)).await;
@@ -150,7 +154,6 @@ async fn a_server_that_wants_a_client_certificate() {
     }
 }
 
-/// A good server costs no waiting: it answers close_notify, sends tickets, or speaks.
 #[tokio::test]
 async fn a_server_without_tickets_passes_whatever_it_does_next() {
     let authority = Authority::new("a");
