@@ -1,4 +1,6 @@
 //! lvs-agent as a library: only so that tests, benches and fuzz targets reach its parts.
 pub mod agent;
+pub mod cli;
+pub mod config;
 pub mod model;
 pub mod os;
