@@ -1,4 +1,5 @@
 //! lvs-agent as a library: only so that tests, benches and fuzz targets reach its parts.
 pub mod agent;
+pub mod metrics;
 pub mod model;
 pub mod os;
