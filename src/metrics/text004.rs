@@ -95,3 +95,113 @@ impl fmt::Write for Text004<'_> {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::fmt::Write;
+
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn adapted<'a>(chunks: impl IntoIterator<Item = &'a str>) -> String {
+        let mut out = String::new();
+        let mut adapter = Text004::new(&mut out);
+        for chunk in chunks {
+            adapter.write_str(chunk).unwrap();
+        }
+        adapter.finish().unwrap();
+        out
+    }
+
+    #[test]
+    fn each_kind_gets_its_004_form() {
+        let open_metrics = "\
+# HELP a_bytes Bytes of a (b, c).
+# TYPE a_bytes counter
+# UNIT a_bytes bytes
+a_bytes_total{x=\"# HELP no \\\" comment\"} 1
+# HELP b Of b
+# TYPE b info
+b_info{v=\"1\"} 1
+# HELP c What
+# TYPE c unknown
+c 1
+# TYPE d gauge
+d 1.5
+# HELP e_seconds
+# TYPE e_seconds histogram
+# UNIT e_seconds seconds
+e_seconds_bucket{le=\"+Inf\"} 0
+# HELP f No rows
+# TYPE f gauge
+# EOF
+";
+        let text_004 = "\
+# HELP a_bytes_total Bytes of a (b, c).
+# TYPE a_bytes_total counter
+a_bytes_total{x=\"# HELP no \\\" comment\"} 1
+# HELP b_info Of b
+# TYPE b_info gauge
+b_info{v=\"1\"} 1
+# HELP c What
+# TYPE c untyped
+c 1
+# TYPE d gauge
+d 1.5
+# HELP e_seconds 
+# TYPE e_seconds histogram
+e_seconds_bucket{le=\"+Inf\"} 0
+# HELP f No rows
+# TYPE f gauge
+";
+        assert_eq!(adapted([open_metrics]), text_004);
+    }
+
+    #[test]
+    fn a_help_without_a_type_is_not_lost() {
+        assert_eq!(adapted(["# HELP a b\n# EOF\n"]), "# HELP a b\n");
+        assert_eq!(adapted(["# HELP a b"]), "# HELP a b\n");
+    }
+
+    fn line() -> impl Strategy<Value = String> {
+        prop_oneof![
+            "# HELP [a-z_]{1,8} [^\n]{0,12}",
+            "# TYPE [a-z_]{1,8} (counter|gauge|info|histogram|unknown)",
+            "# UNIT [a-z_]{1,8} [a-z]{1,8}",
+            "[a-z_]{1,8}(\\{[^\n]{0,12}\\})? [0-9]{1,3}",
+            "[# ä€😀]{0,4}",
+            Just("# EOF".to_owned()),
+        ]
+    }
+
+    proptest! {
+        #[test]
+        fn chunks_make_no_difference(
+            lines in prop::collection::vec(line(), 0..12),
+            ended in any::<bool>(),
+            cuts in prop::collection::vec(any::<prop::sample::Index>(), 0..24),
+        ) {
+            let mut text = lines.join("\n");
+            if ended {
+                text.push('\n');
+            }
+            let whole = adapted([text.as_str()]);
+            let mut at: Vec<usize> = cuts.iter().map(|cut| cut.index(text.len() + 1)).collect();
+            at.retain(|at| text.is_char_boundary(*at));
+            at.extend([0, text.len()]);
+            at.sort_unstable();
+            prop_assert_eq!(&adapted(at.windows(2).map(|pair| &text[pair[0]..pair[1]])), &whole);
+            prop_assert_eq!(&adapted(text.split_inclusive(|_: char| true)), &whole);
+        }
+
+        #[test]
+        fn samples_pass_unchanged(lines in prop::collection::vec(line(), 0..12)) {
+            let text: String = lines.iter().map(|line| format!("{line}\n")).collect();
+            let samples = |text: &str| {
+                text.lines().filter(|line| !line.starts_with('#')).map(str::to_owned).collect::<Vec<_>>()
+            };
+            prop_assert_eq!(samples(&adapted([text.as_str()])), samples(&text));
+        }
+    }
+}

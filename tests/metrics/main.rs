@@ -3,6 +3,7 @@
 mod catalogue;
 mod golden;
 mod parsed;
+mod prometheus;
 mod promtool;
 mod rows;
 mod views;

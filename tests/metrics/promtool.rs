@@ -10,7 +10,7 @@ use crate::{exposition, views};
 
 #[test]
 fn promtool_has_nothing_to_say() {
-    for view in [views::rich(), views::unreadable(), views::proc_only(), views::twins(3)] {
+    for view in [views::rich(), views::unreadable(), views::proc_only(), views::twins(1, 3)] {
         let (good, said) = check_metrics(&exposition(view, Format::Text004));
         assert!(good && said.is_empty(), "{said}");
     }

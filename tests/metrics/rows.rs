@@ -31,7 +31,7 @@ fn value(families: &Families, name: &str, labels: &[(&str, &str)]) -> Option<Str
 
 #[test]
 fn no_series_comes_twice() {
-    for view in [views::rich(), views::twins(5), views::stale(), views::proc_only()] {
+    for view in [views::rich(), views::twins(2, 5), views::stale(), views::proc_only()] {
         for format in [Format::OpenMetrics, Format::Text004] {
             let mut seen = BTreeSet::new();
             for sample in parse(&exposition(view.clone(), format)).iter().flat_map(|f| &f.samples) {
@@ -47,7 +47,7 @@ fn no_series_comes_twice() {
 
 #[test]
 fn every_real_server_has_its_row_in_every_family() {
-    for view in [views::rich(), views::twins(5)] {
+    for view in [views::rich(), views::twins(2, 5)] {
         let snapshot = view.snapshot.clone().expect("a snapshot");
         let in_kernel: usize = snapshot.services.iter().map(|s| s.destinations.len()).sum();
         let managed: Vec<_> = view.services.iter().filter_map(|s| s.managed.as_ref()).collect();
@@ -158,7 +158,7 @@ fn what_is_not_known_has_no_row() {
     let drained: Vec<_> = samples(&families, "lvs_real_server_drained").iter().collect();
     let drained: Vec<_> = drained.iter().map(|s| (s.label("real_server"), s.label("reason"))).collect();
     assert_eq!(drained, [(Some("10.10.0.22:80"), Some("check")), (Some("10.10.0.24:80"), Some("external"))]);
-    let held = &samples(&families, "lvs_real_server_change_held")[..];
+    let held = samples(&families, "lvs_real_server_change_held");
     assert_eq!((held.len(), held[0].label("reason"), held[0].value.as_str()), (1, Some("floor"), "1"));
     let web = [("virtual_server", "10.10.0.100:80/tcp"), ("real_server", "10.10.0.25:80"), ("check", "web")];
     assert_eq!(value(&families, "lvs_check_up", &web), None);

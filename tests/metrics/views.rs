@@ -1,6 +1,8 @@
 //! Views made by hand: every shape that a row can have.
 
 use std::collections::BTreeMap;
+use std::fmt::Debug;
+use std::str::FromStr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -112,13 +114,17 @@ pub fn proc_only() -> View {
     }
 }
 
-/// One address (or mark) and port in every protocol and family, with the same real servers, all managed.
-pub fn twins(real_servers: u8) -> View {
-    let keys: Vec<String> = ["10.0.0.1", "[2001:db8::1]"]
-        .iter()
-        .flat_map(|addr| ["tcp", "udp", "sctp"].map(|protocol| format!("{addr}:80/{protocol}")))
-        .chain(["fwmark:80/ipv4".to_owned(), "fwmark:80/ipv6".to_owned()])
-        .collect();
+/// Each address (or mark) and port in every protocol and family, eight virtual servers for one, with
+/// the same real servers, all managed.
+pub fn twins(addresses: u8, real_servers: u8) -> View {
+    let mut keys = Vec::new();
+    for n in 1..=addresses {
+        for protocol in ["tcp", "udp", "sctp"] {
+            keys.extend([format!("10.0.0.{n}:80/{protocol}"), format!("[2001:db8::{n:x}]:80/{protocol}")]);
+        }
+        keys.extend([format!("fwmark:{n}/ipv4"), format!("fwmark:{n}/ipv6")]);
+    }
+    keys.sort_by_key(|key| parsed::<ServiceKey>(key));
     let check = check("web", CheckKind::Tcp);
     let table: Vec<VirtualServer> = keys
         .iter()
@@ -222,7 +228,7 @@ fn shop(web: &Arc<Check>, port: &Arc<Check>) -> (VirtualServer, Option<ServiceVi
         netmask_prefix: 24,
         ..service(key, "wrr", 0x1, vec![up, out, held, by_hand, unknown])
     };
-    let view = ServiceView { key: key.parse().unwrap(), name: "shop".to_owned(), managed: Some(managed) };
+    let view = ServiceView { key: parsed(key), name: "shop".to_owned(), managed: Some(managed) };
     (service, Some(view))
 }
 
@@ -267,7 +273,7 @@ fn snapshot(services: Vec<VirtualServer>) -> Snapshot {
             interface: "eth1".to_owned(),
             sync_id: 51,
             max_len: Some(1472),
-            group: Some("224.0.0.81".parse().unwrap()),
+            group: Some(parsed("224.0.0.81")),
             port: Some(8848),
             ttl: Some(1),
         }],
@@ -279,7 +285,7 @@ fn snapshot(services: Vec<VirtualServer>) -> Snapshot {
 }
 
 fn service(key: &str, scheduler: &str, flags: u32, destinations: Vec<RealServer>) -> VirtualServer {
-    let key: ServiceKey = key.parse().unwrap();
+    let key: ServiceKey = parsed(key);
     VirtualServer {
         key,
         scheduler: scheduler.to_owned(),
@@ -305,7 +311,7 @@ fn counters(offset: u64) -> Counters {
 
 fn dest(key: &str, weight: u32, forwarding: Forwarding) -> RealServer {
     RealServer {
-        key: key.parse().unwrap(),
+        key: parsed(key),
         forwarding,
         weight: Weight(weight),
         upper_threshold: 0,
@@ -400,7 +406,7 @@ fn quiet(key: &str, mode: Mode, checks: &[Arc<Check>]) -> ServiceView {
         real_servers,
         ..managed(mode, checks)
     };
-    ServiceView { key: key.parse().unwrap(), name: key.to_owned(), managed: Some(managed) }
+    ServiceView { key: parsed(key), name: key.to_owned(), managed: Some(managed) }
 }
 
 /// A real server that passes its checks.
@@ -471,6 +477,10 @@ fn no_port(mut service: ServiceView) -> ServiceView {
     }
     managed.states = BTreeMap::from([(ServerState::Unknown, managed.real_servers.len())]);
     service
+}
+
+fn parsed<T: FromStr<Err: Debug>>(text: &str) -> T {
+    text.parse().unwrap_or_else(|error| panic!("{text}: {error:?}"))
 }
 
 pub fn histogram(micros: &[u64]) -> Histogram {

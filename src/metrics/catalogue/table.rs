@@ -50,7 +50,7 @@ catalogue! {
         &["role", "interface", "sync_id", "group", "port", "ttl", "maxlen"], One, Stable,
         "Settings of a running sync daemon; no row if none runs", "snapshot: IPVS_CMD_GET_DAEMON";
     SYNC_DAEMON_RUNNING: Gauge, "ipvs_sync_daemon_running", &["role"], One, Stable,
-        "1 if the sync daemon of that role runs: master, backup; both rows are always there", "snapshot: IPVS_CMD_GET_DAEMON";
+        "1 if the sync daemon of that role runs: master, backup; both rows wherever daemons can be read", "snapshot: IPVS_CMD_GET_DAEMON";
     SYSCTL: Gauge, "ipvs_sysctl", &["name"], One, Stable,
         "Value of net.ipv4.vs.<name>, of those that bear on scheduling, counting and synchronising",
         "snapshot: /proc/sys/net/ipv4/vs";
