@@ -2,3 +2,5 @@
 pub mod agent;
 pub mod model;
 pub mod os;
+pub mod status;
+pub mod web;
