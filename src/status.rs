@@ -6,6 +6,10 @@
 
 mod convert;
 mod probe;
+#[cfg(test)]
+pub(crate) mod samples;
+#[cfg(test)]
+mod tests;
 
 use std::borrow::Cow;
 

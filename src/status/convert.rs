@@ -170,9 +170,11 @@ pub(super) fn seconds(duration: Duration) -> f64 {
     duration.as_secs_f64()
 }
 
-/// Zero where the wall clock was set back in between.
+/// Zero where the wall clock was set back in between; whole microseconds, since a double that counts
+/// from 1970 holds no more.
 fn age(now: Now, moment: Wall) -> f64 {
-    finite(now.wall.0 - moment.0).max(0.0)
+    let age = finite(now.wall.0 - moment.0).max(0.0);
+    (age * 1e6).round() / 1e6
 }
 
 /// JSON has no infinity and no NaN; both would come out as null.
