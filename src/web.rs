@@ -12,6 +12,8 @@ mod index;
 mod routes;
 mod server;
 mod stream;
+#[cfg(test)]
+mod tests;
 
 use std::fmt;
 use std::io;
