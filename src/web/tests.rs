@@ -30,12 +30,12 @@ use crate::status::samples;
 const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Fails the test instead of hanging it.
-pub(super) async fn soon<T>(what: &str, future: impl Future<Output = T>) -> T {
+pub(crate) async fn soon<T>(what: &str, future: impl Future<Output = T>) -> T {
     tokio::time::timeout(PATIENCE, future).await.unwrap_or_else(|_| panic!("{what} did not come"))
 }
 
 /// One line for each real server, `lines` times over.
-pub(super) struct FakeExposition {
+pub(crate) struct FakeExposition {
     pub lines: usize,
     /// Fail after so many lines.
     pub fail_at: Option<usize>,
@@ -75,7 +75,7 @@ impl FakeExposition {
         out.write_str("# EOF\n").map_err(|e| e.to_string())
     }
 
-    pub(super) async fn wait_idle(&self) {
+    pub(crate) async fn wait_idle(&self) {
         soon("the end of all requests", self.in_flight.subscribe().wait_for(|n| *n == 0)).await.unwrap();
     }
 }
@@ -95,7 +95,7 @@ impl Exposition for FakeExposition {
 }
 
 /// A loop that answers every request for a view with `view`.
-pub(super) fn agent_showing(view: View) -> agent::Handle {
+pub(crate) fn agent_showing(view: View) -> agent::Handle {
     let (handle, mut requests) = agent::Handle::new();
     let view = Arc::new(view);
     tokio::spawn(async move {
@@ -110,29 +110,29 @@ pub(super) fn agent_showing(view: View) -> agent::Handle {
 }
 
 /// A loop that hands the requests to the test.
-pub(super) fn agent_in_hand() -> (agent::Handle, mpsc::Receiver<agent::Request>) {
+pub(crate) fn agent_in_hand() -> (agent::Handle, mpsc::Receiver<agent::Request>) {
     agent::Handle::new()
 }
 
-pub(super) fn answer_view(request: agent::Request, view: &Arc<View>) -> Duration {
+pub(crate) fn answer_view(request: agent::Request, view: &Arc<View>) -> Duration {
     let agent::Request::View { max_age, reply } = request else { panic!("not a view: {request:?}") };
     drop(reply.send(view.clone()));
     max_age
 }
 
-pub(super) struct Server {
+pub(crate) struct Server {
     pub addr: SocketAddr,
     pub exposition: Arc<FakeExposition>,
     pub stop: watch::Sender<bool>,
     pub task: JoinHandle<io::Result<()>>,
 }
 
-pub(super) fn start(options: Options, agent: agent::Handle, exposition: FakeExposition) -> Server {
+pub(crate) fn start(options: Options, agent: agent::Handle, exposition: FakeExposition) -> Server {
     let listener = bind_tcp("127.0.0.1:0".parse().unwrap()).unwrap();
     start_on(listener, options, agent, exposition)
 }
 
-pub(super) fn start_on(
+pub(crate) fn start_on(
     listener: TcpListener,
     options: Options,
     agent: agent::Handle,
@@ -146,27 +146,27 @@ pub(super) fn start_on(
     Server { addr, exposition, stop, task }
 }
 
-pub(super) fn start_plain() -> Server {
+pub(crate) fn start_plain() -> Server {
     start(Options::default(), agent_showing(samples::plain(3)), FakeExposition::default())
 }
 
-pub(super) struct Reply {
+pub(crate) struct Reply {
     pub status: StatusCode,
     pub headers: HeaderMap,
     pub body: Vec<u8>,
 }
 
 impl Reply {
-    pub(super) fn text(&self) -> &str {
+    pub(crate) fn text(&self) -> &str {
         std::str::from_utf8(&self.body).unwrap()
     }
-    pub(super) fn header(&self, name: &str) -> Option<&str> {
+    pub(crate) fn header(&self, name: &str) -> Option<&str> {
         self.headers.get(name).map(|v| v.to_str().unwrap())
     }
 }
 
 /// One request on a connection of its own; `Err` where the answer broke off.
-pub(super) async fn send_on(
+pub(crate) async fn send_on(
     stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
     request: Request<Full<Bytes>>,
 ) -> Result<Reply, hyper::Error> {
@@ -181,7 +181,7 @@ pub(super) async fn send_on(
     .await
 }
 
-pub(super) fn request(
+pub(crate) fn request(
     method: &str,
     path: &str,
     headers: &[(&str, &str)],
@@ -195,17 +195,17 @@ pub(super) fn request(
 }
 
 impl Server {
-    pub(super) async fn ask(&self, method: &str, path: &str, headers: &[(&str, &str)]) -> Reply {
+    pub(crate) async fn ask(&self, method: &str, path: &str, headers: &[(&str, &str)]) -> Reply {
         let stream = TcpStream::connect(self.addr).await.unwrap();
         send_on(stream, request(method, path, headers, "")).await.unwrap()
     }
 
-    pub(super) async fn get(&self, path: &str) -> Reply {
+    pub(crate) async fn get(&self, path: &str) -> Reply {
         self.ask("GET", path, &[]).await
     }
 }
 
-pub(super) async fn ask_unix(socket: &Path, method: &str, path: &str, body: &str) -> Reply {
+pub(crate) async fn ask_unix(socket: &Path, method: &str, path: &str, body: &str) -> Reply {
     let stream = UnixStream::connect(socket).await.unwrap();
     send_on(stream, request(method, path, &[], body)).await.unwrap()
 }
