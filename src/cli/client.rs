@@ -186,9 +186,9 @@ pub async fn remote_status(agent: &AgentUrl) -> Result<Status, String> {
     let client = remote_client(agent)?;
     // reqwest turns the user and password of the URL into basic auth.
     let sent = client.get(agent.status_url()).send().await;
-    let mut response = sent.map_err(|error| remote_error(error))?;
+    let mut response = sent.map_err(remote_error)?;
     let mut body = BytesMut::new();
-    while let Some(chunk) = response.chunk().await.map_err(|error| remote_error(error))? {
+    while let Some(chunk) = response.chunk().await.map_err(remote_error)? {
         if body.len() + chunk.len() > MAX_ANSWER_BYTES {
             return Err(format!("its answer is over {MAX_ANSWER_BYTES} bytes"));
         }
@@ -212,7 +212,7 @@ fn remote_client(agent: &AgentUrl) -> Result<reqwest::Client, String> {
         // No certificates are needed, so a machine that has none is good enough.
         builder = builder.tls_certs_only(std::iter::empty());
     }
-    builder.build().map_err(|error| remote_error(error))
+    builder.build().map_err(remote_error)
 }
 
 fn remote_error(error: reqwest::Error) -> String {

@@ -32,6 +32,9 @@ pub(super) struct Opinion {
     pub owed_weight: Option<Weight>,
 }
 
+/// The service's name, and what each director says of one real server.
+type Opinions<'a> = (&'a str, Vec<Option<Opinion>>);
+
 /// The real servers that not all of the directors with a table see alike.
 pub(super) fn disagreements(directors: &[Director]) -> Vec<Disagreement> {
     let answered: Vec<_> = directors
@@ -39,7 +42,7 @@ pub(super) fn disagreements(directors: &[Director]) -> Vec<Disagreement> {
         .filter_map(|d| Some((&d.agent, d.status.as_ref()?)))
         .filter(|(_, status)| status.snapshot_age_seconds.is_some())
         .collect();
-    let mut servers: BTreeMap<(ServiceKey, DestKey), (&str, Vec<Option<Opinion>>)> = BTreeMap::new();
+    let mut servers: BTreeMap<(ServiceKey, DestKey), Opinions<'_>> = BTreeMap::new();
     for (at, (_, status)) in answered.iter().enumerate() {
         for service in &status.virtual_servers {
             for server in &service.real_servers {

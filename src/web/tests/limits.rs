@@ -210,7 +210,8 @@ async fn rubbish_harms_nobody_else() {
         tokio::join!(write.write_all(all.as_bytes()), read.read_to_string(&mut text))
     })
     .await;
-    (written.unwrap(), taken.unwrap());
+    written.unwrap();
+    taken.unwrap();
     assert_eq!(text.matches("HTTP/1.1 200 OK").count(), 500);
     assert_eq!(text.matches("HTTP/1.1 400 Bad Request").count(), 1);
 }
