@@ -32,8 +32,9 @@ impl Dial {
             .map_err(|e| Stop::of_our_call("socket", &e))?;
         let option = |what: &str, done: io::Result<()>| done.map_err(|e| Stop::of_our_call(what, &e));
         if let Some(mark) = spec.mark {
-            let what = || format!("mark {mark} (SO_MARK needs CAP_NET_ADMIN)");
-            socket.set_mark(mark).map_err(|e| Stop::of_our_call(&what(), &e))?;
+            socket
+                .set_mark(mark)
+                .map_err(|e| Stop::of_our_call(&format!("mark {mark} (SO_MARK needs CAP_NET_ADMIN)"), &e))?;
         }
         // Whatever cuts a probe off (a time-out above all) ends it with RST: an orphaned FIN would
         // be retransmitted for minutes. An orderly close lifts this (`tcp::close`).
