@@ -8,5 +8,6 @@ pub mod metrics;
 pub mod model;
 pub mod os;
 pub mod probe;
+pub mod state_file;
 pub mod status;
 pub mod web;

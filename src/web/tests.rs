@@ -102,7 +102,7 @@ pub(crate) fn agent_showing(view: View) -> agent::Handle {
         while let Some(request) = requests.recv().await {
             match request {
                 agent::Request::View { reply, .. } => drop(reply.send(view.clone())),
-                agent::Request::Probe { .. } => panic!("nobody should ask for a probe"),
+                other => panic!("nobody should ask for this: {other:?}"),
             }
         }
     });
