@@ -84,7 +84,7 @@ impl FakeExposition {
 }
 
 impl Exposition for FakeExposition {
-    fn encode(&self, view: &View, format: Format, out: &mut dyn fmt::Write) -> Result<(), String> {
+    fn encode(&self, view: &Arc<View>, format: Format, out: &mut dyn fmt::Write) -> Result<(), String> {
         let result = self.write(view, format, out);
         self.ended.send_modify(|all| all.push(result.clone()));
         result
