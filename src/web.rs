@@ -33,7 +33,7 @@ pub use routes::check_telemetry_path;
 /// Turns a view into the text that Prometheus reads, and counts requests.
 pub trait Exposition: Send + Sync + 'static {
     /// Writes the whole exposition; stops at the first error of `out` (the client has gone).
-    fn encode(&self, view: &View, format: Format, out: &mut dyn fmt::Write) -> Result<(), String>;
+    fn encode(&self, view: &Arc<View>, format: Format, out: &mut dyn fmt::Write) -> Result<(), String>;
     fn request_started(&self);
     /// Once for each `request_started`, when the answer is written or its client gone.
     fn request_ended(&self);

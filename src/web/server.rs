@@ -57,7 +57,7 @@ pub(super) async fn serve<L: Listen>(
     surface: Surface,
     mut shutdown: watch::Receiver<bool>,
 ) -> io::Result<()> {
-    let limit = web.options.max_connections;
+    let limit = web.options.max_connections.min(Semaphore::MAX_PERMITS);
     let connections = Arc::new(Connections::default());
     let places = Arc::new(Semaphore::new(limit));
     loop {

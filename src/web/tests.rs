@@ -37,8 +37,9 @@ pub(crate) async fn soon<T>(what: &str, future: impl Future<Output = T>) -> T {
 /// One line for each real server, `lines` times over.
 pub(crate) struct FakeExposition {
     pub lines: usize,
-    /// Fail after so many lines.
+    /// Fail after so many lines, by a panic if `panics`.
     pub fail_at: Option<usize>,
+    pub panics: bool,
     pub written_bytes: AtomicUsize,
     pub in_flight: watch::Sender<usize>,
     /// How each encoding ended.
@@ -50,6 +51,7 @@ impl Default for FakeExposition {
         FakeExposition {
             lines: 1,
             fail_at: None,
+            panics: false,
             written_bytes: AtomicUsize::new(0),
             in_flight: watch::channel(0).0,
             ended: watch::channel(Vec::new()).0,
@@ -62,6 +64,7 @@ impl FakeExposition {
         writeln!(out, "# {format:?}").map_err(|e| e.to_string())?;
         for n in 0..self.lines {
             if self.fail_at == Some(n) {
+                assert!(!self.panics, "the encoder fell");
                 return Err("the encoder stumbled".to_owned());
             }
             for service in &view.snapshot.as_ref().unwrap().services {
@@ -81,7 +84,7 @@ impl FakeExposition {
 }
 
 impl Exposition for FakeExposition {
-    fn encode(&self, view: &View, format: Format, out: &mut dyn fmt::Write) -> Result<(), String> {
+    fn encode(&self, view: &Arc<View>, format: Format, out: &mut dyn fmt::Write) -> Result<(), String> {
         let result = self.write(view, format, out);
         self.ended.send_modify(|all| all.push(result.clone()));
         result

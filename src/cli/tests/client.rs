@@ -1,9 +1,12 @@
 use std::sync::Arc;
 
+use clap::Parser;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 
 use crate::cli::client::{AgentUrl, remote_status};
+use crate::cli::probe::ProbeArgs;
+use crate::cli::status::StatusArgs;
 use crate::status::{Status, samples};
 
 #[test]
@@ -20,6 +23,38 @@ fn an_agents_url_is_strict_and_keeps_its_secret() {
     for text in ["d2:10190", "d2", "", "ftp://d2", "unix:/run/x.sock", "http://d2/?x=1", "http://d2/#x"] {
         let error = text.parse::<AgentUrl>().unwrap_err();
         assert!(error.contains("http://d2:10190"), "{text}: {error}");
+    }
+}
+
+#[derive(clap::Parser)]
+enum Command {
+    Status(StatusArgs),
+    Probe(ProbeArgs),
+}
+
+#[test]
+fn the_arguments_are_those_of_the_contract() {
+    let parse = |line: &str| Command::try_parse_from(line.split_whitespace());
+    let line = "lvs-agent status shop --json --agent http://d1:10190 --agent https://u:p@d2:10190 --control-socket /s";
+    let Ok(Command::Status(status)) = parse(line) else { panic!("{line}") };
+    assert_eq!((status.virtual_server.as_deref(), status.json), (Some("shop"), true));
+    assert_eq!(
+        status.agents.iter().map(ToString::to_string).collect::<Vec<_>>(),
+        ["http://d1:10190", "https://d2:10190"]
+    );
+    assert_eq!(status.control_socket.to_str(), Some("/s"));
+    let line = "lvs-agent probe fwmark:7/ipv4 10.10.0.21:80 --check web --control-socket /s";
+    let Ok(Command::Probe(probe)) = parse(line) else { panic!("{line}") };
+    assert_eq!(probe.virtual_server.to_string(), "fwmark:7/ipv4");
+    assert_eq!((probe.real_server.port, probe.check.as_deref()), (80, Some("web")));
+    for (line, told) in [
+        ("lvs-agent probe shop 10.10.0.21:80", "`shop` is no virtual server: write 10.10.0.100:80/tcp"),
+        ("lvs-agent probe 10.10.0.100:80/tcp 10.10.0.21", "`10.10.0.21` is no real server"),
+        ("lvs-agent status --agent d2:10190", "write http://d2:10190"),
+    ] {
+        let Err(error) = parse(line) else { panic!("{line}") };
+        assert!(error.to_string().contains(told), "{error}");
+        assert_eq!(error.exit_code(), 2);
     }
 }
 

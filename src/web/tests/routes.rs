@@ -139,11 +139,19 @@ async fn an_encoder_that_fails_is_never_taken_for_whole() {
         assert_eq!(reply.status, StatusCode::INTERNAL_SERVER_ERROR, "{encoding}");
         assert_eq!(reply.text(), "the encoder stumbled\n");
 
-        let late = FakeExposition { lines: 200_000, fail_at: Some(150_000), ..FakeExposition::default() };
-        let server = start(Options::default(), agent_showing(samples::plain(1)), late);
-        let stream = TcpStream::connect(server.addr).await.unwrap();
-        let reply = send_on(stream, request("GET", "/metrics", &[("accept-encoding", encoding)], "")).await;
-        assert!(reply.is_err(), "{encoding}: a broken answer ended like a whole one");
+        for panics in [false, true] {
+            let late = FakeExposition {
+                lines: 200_000,
+                fail_at: Some(150_000),
+                panics,
+                ..FakeExposition::default()
+            };
+            let server = start(Options::default(), agent_showing(samples::plain(1)), late);
+            let stream = TcpStream::connect(server.addr).await.unwrap();
+            let asked = request("GET", "/metrics", &[("accept-encoding", encoding)], "");
+            let broken = send_on(stream, asked).await.is_err();
+            assert!(broken, "{encoding}, {panics}: a broken answer ended like a whole one");
+        }
     }
 }
 
