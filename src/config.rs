@@ -16,7 +16,6 @@ mod settings;
 mod tls;
 mod values;
 
-use std::collections::BTreeMap;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
@@ -155,9 +154,8 @@ fn walk(document: &DeTable<'_>, top: Place, files: &mut tls::Files<'_>, faults: 
     policy.poll_interval = settings::read_ipvs(ipvs, faults);
 
     let defaults = defaults.map(|table| check::read_defaults(&table, faults)).unwrap_or_default();
-    let mut checks = checks
-        .map(|table| check::read_checks(&table, &defaults, files, faults))
-        .unwrap_or_else(BTreeMap::new);
+    let mut checks =
+        checks.map(|table| check::read_checks(&table, &defaults, files, faults)).unwrap_or_default();
     let services =
         services.map(|value| service::read_services(&value, mode, &mut checks, faults)).unwrap_or_default();
     for named in checks.values().filter(|named| !named.used) {

@@ -95,8 +95,8 @@ enum Cause {
     Syntax,
     /// Wrong by itself.
     Own,
-    /// Perhaps only the effect of a line that is not TOML: something is missing.
-    Absence,
+    /// Perhaps only the effect of a line that is not TOML.
+    Doubtful,
 }
 
 impl Faults {
@@ -108,10 +108,10 @@ impl Faults {
         self.push(Found { place: place.clone(), message: message.into(), cause: Cause::Own });
     }
 
-    /// Something that should be there is not; not reported where a line is not even TOML, for
-    /// there it may well be on that line.
-    pub fn absence(&mut self, place: &Place, message: impl Into<String>) {
-        self.push(Found { place: place.clone(), message: message.into(), cause: Cause::Absence });
+    /// Something is missing, or not where it belongs: not reported where a line is not even TOML,
+    /// for then it may well be that line.
+    pub fn doubtful(&mut self, place: &Place, message: impl Into<String>) {
+        self.push(Found { place: place.clone(), message: message.into(), cause: Cause::Doubtful });
     }
 
     /// True if nothing at or below this key is reported yet: an empty list is then the fault
@@ -149,7 +149,7 @@ impl Faults {
         faults.retain(|f| match f.cause {
             Cause::Syntax => seen_broken.insert(lines.line(f.place.at)),
             Cause::Own => !broken.contains(&lines.line(f.place.at)),
-            Cause::Absence => broken.is_empty(),
+            Cause::Doubtful => broken.is_empty(),
         });
         let mut problems = lines.problems(faults);
         if self.unlisted > 0

@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use rustls::pki_types::pem::{Error as PemError, PemObject};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
+use rustls::server::ParsedCertificate;
 use rustls::{InconsistentKeys, RootCertStore};
 use toml::de::DeValue;
 
@@ -103,8 +104,9 @@ fn client_certificate(reader: &mut Reader<'_, '_>, files: &mut Files<'_>) -> Opt
         reader.faults.fault(&place, message);
         None
     };
-    let certificate = get(certificate, |file| certificates(file).map(|_| ()))?;
-    let key = get(key, |file| private_key(file).map(|_| ()))?;
+    let certificate = get(certificate, end_entity);
+    let key = get(key, |file| private_key(file).map(|_| ()));
+    let (certificate, key) = (certificate?, key?);
     if let Err(message) = belong_together(&certificate.value, &key.value) {
         reader.faults.fault(&key.place, message);
     }
@@ -118,6 +120,18 @@ fn certificates(file: &PemFile) -> Result<Vec<CertificateDer<'static>>, String> 
         Ok(list) if list.is_empty() => Err(format!("{} holds no certificate in PEM form", quote(&path))),
         Ok(list) => Ok(list),
         Err(e) => Err(format!("{} is not well-formed PEM: {e}", quote(&path))),
+    }
+}
+
+/// The file's first certificate is the client's own; those behind it lead to its root.
+fn end_entity(file: &PemFile) -> Result<(), String> {
+    let chain = certificates(file)?;
+    match chain.first().map(ParsedCertificate::try_from) {
+        None | Some(Ok(_)) => Ok(()),
+        Some(Err(e)) => {
+            let path = file.path.to_string_lossy();
+            Err(format!("{}: its first certificate cannot be read: {e}", quote(&path)))
+        }
     }
 }
 
@@ -136,11 +150,12 @@ fn trusted(file: &PemFile) -> Result<(), String> {
 fn private_key(file: &PemFile) -> Result<PrivateKeyDer<'static>, String> {
     let path = file.path.to_string_lossy();
     // An encrypted key (PKCS #8 with a password) is another kind of PEM section, so not found.
-    PrivateKeyDer::from_pem_slice(&file.pem).map_err(|e| match e {
-        PemError::NoItemsFound => {
+    PrivateKeyDer::from_pem_slice(&file.pem).map_err(|e| {
+        if matches!(e, PemError::NoItemsFound) {
             format!("{} holds no private key in PEM form (one with a password cannot be used)", quote(&path))
+        } else {
+            format!("{} is not well-formed PEM: {e}", quote(&path))
         }
-        other => format!("{} is not well-formed PEM: {other}", quote(&path)),
     })
 }
 

@@ -83,7 +83,7 @@ pub(super) fn word<T, const N: usize>(
     let text = text(value)?;
     from_word(text).ok_or_else(|| {
         Bad::Form(match super::reader::nearest(text, known.into_iter()) {
-            Some(meant) => format!("{} is unknown, do you mean \"{meant}\"?", quote(text)),
+            Some(meant) => format!("{} is unknown (do you mean \"{meant}\"?)", quote(text)),
             None => format!("{} is unknown", quote(text)),
         })
     })
