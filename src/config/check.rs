@@ -62,7 +62,6 @@ pub(super) fn read_checks(
     let mut checks = BTreeMap::new();
     if table.value.len() > MAX_CHECKS {
         faults.fault(&table.place, format!("has {} checks: at most {MAX_CHECKS}", table.value.len()));
-        return checks;
     }
     for (key, value) in table.value {
         let key_name: &str = key.get_ref();

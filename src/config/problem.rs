@@ -4,6 +4,9 @@ use std::fmt::Write as _;
 
 /// More faults than this are counted, not listed.
 const MAX_PROBLEMS: usize = 1000;
+/// Behind so many faults no more guesses are made at what was meant: each compares a name with all
+/// others, and there may be thousands.
+const MAX_GUESSED: usize = 50;
 
 /// One thing that is wrong with a configuration, or worth a warning.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -112,6 +115,11 @@ impl Faults {
     /// for then it may well be that line.
     pub fn doubtful(&mut self, place: &Place, message: impl Into<String>) {
         self.push(Found { place: place.clone(), message: message.into(), cause: Cause::Doubtful });
+    }
+
+    /// False once there are so many that guesses at what was meant take too long.
+    pub fn may_guess(&self) -> bool {
+        self.faults.len() < MAX_GUESSED
     }
 
     /// True if nothing at or below this key is reported yet: an empty list is then the fault

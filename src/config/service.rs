@@ -125,14 +125,15 @@ fn read_names(reader: &mut Reader<'_, '_>, checks: &mut BTreeMap<String, Named>)
                 named.used = true;
                 found.extend(named.check.clone());
             }
-            None => reader.faults.doubtful(place, unknown_check(name, checks)),
+            None => reader.faults.doubtful(place, unknown_check(name, checks, reader.faults)),
         }
     }
     Some(found)
 }
 
-fn unknown_check(name: &str, checks: &BTreeMap<String, Named>) -> String {
-    match nearest(name, checks.keys().map(String::as_str)) {
+fn unknown_check(name: &str, checks: &BTreeMap<String, Named>, faults: &Faults) -> String {
+    let known = checks.keys().map(String::as_str).filter(|_| faults.may_guess());
+    match nearest(name, known) {
         Some(meant) => format!("there is no [check.NAME] for {}; do you mean {}?", quote(name), quote(meant)),
         None => format!("there is no [check.NAME] for {}", quote(name)),
     }

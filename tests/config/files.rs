@@ -98,6 +98,40 @@ fn a_file_has_a_limit() {
 }
 
 #[test]
+fn a_large_text_that_is_no_configuration_is_refused_by_its_first_fault() {
+    let directory = directory_with(&[("c.toml", "=\n".repeat(1 << 20).as_bytes())]);
+    let expected = ["1:1: : unquoted keys cannot be empty, expected letters, numbers, `-`, `_`"];
+    assert_eq!(problems(directory.path().join("c.toml")), expected);
+    // A large one without faults of syntax has all its other faults reported.
+    let text = format!("mode = 1\n{}port = 1\n", "# padding\n".repeat(40_000));
+    let directory = directory_with(&[("c.toml", text.as_bytes())]);
+    assert_eq!(problems(directory.path().join("c.toml")).len(), 2);
+}
+
+#[test]
+fn faults_beyond_a_thousand_are_counted() {
+    let text: String = (0..1500).map(|i| format!("k{i} = 1\n")).collect();
+    let directory = directory_with(&[("c.toml", text.as_bytes())]);
+    let problems = problems(directory.path().join("c.toml"));
+    assert_eq!(problems.len(), 1001);
+    assert!(problems[1000].ends_with("500 more problems are not listed"), "{}", problems[1000]);
+}
+
+#[test]
+fn there_are_limits_to_checks_and_services() {
+    let checks: String = (0..1001).map(|i| format!("[check.c{i}]\ntype = 'tcp'\n")).collect();
+    let service = "[[service]]\nmatch = ['10.0.0.1:80/tcp']\nchecks = []\n";
+    let directory = directory_with(&[
+        ("checks.toml", checks.as_bytes()),
+        ("services.toml", service.repeat(10_001).as_bytes()),
+    ]);
+    let faults = problems(directory.path().join("checks.toml"));
+    assert_eq!(faults, ["1:2: check: has 1001 checks: at most 1000"]);
+    let faults = problems(directory.path().join("services.toml"));
+    assert_eq!(faults, ["1:1: service: there are 10001 services: at most 10000"]);
+}
+
+#[test]
 fn bytes_that_are_not_text_are_pointed_at() {
     let directory = directory_with(&[("c.toml", b"mode = \"observe\"\n# caf\xe9\n")]);
     assert_eq!(
