@@ -66,10 +66,8 @@ pub(super) fn read_checks(
     for (key, value) in table.value {
         let key_name: &str = key.get_ref();
         let place = Place { at: key.span().start, key: join(&table.place.key, key_name) };
-        match name(key_name) {
-            Ok(_) => {}
-            Err(Bad::Message(message) | Bad::Form(message)) => faults.fault(&place, message),
-            Err(Bad::Kind) => {}
+        if let Err(message) = name(key_name) {
+            faults.fault(&place, message);
         }
         let check = match value.get_ref().as_table() {
             Some(check) => {

@@ -66,7 +66,7 @@ fn read_service(
 ) -> Option<(ServicePolicy, Mode)> {
     let mut reader = Reader::new(&keys::SERVICE, place, table, faults);
     let matches = read_matches(&mut reader, patterns);
-    let name = reader.optional("name", |value| name(text(value)?));
+    let name = reader.optional("name", |value| name(text(value)?).map_err(Bad::Message));
     let checks = read_names(&mut reader, checks);
     let floor = reader.optional("floor", floor).unwrap_or(Floor::DEFAULT);
     let quorum = reader.optional("quorum", number(1..=u32::from(u16::MAX))).unwrap_or(1);

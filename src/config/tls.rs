@@ -27,14 +27,14 @@ impl<'r> Files<'r> {
         Files { read, files: BTreeMap::new() }
     }
 
-    fn get(&mut self, path: &str) -> Result<Arc<PemFile>, Bad> {
+    fn get(&mut self, path: &str) -> Result<Arc<PemFile>, String> {
         let path = PathBuf::from(path);
         let read = self.read;
         let file = self.files.entry(path.clone()).or_insert_with(|| match read(&path) {
             Ok(pem) => Ok(Arc::new(PemFile { path, pem })),
             Err(e) => Err(format!("{} cannot be read: {e}", quote(&path.to_string_lossy()))),
         });
-        file.clone().map_err(Bad::Message)
+        file.clone()
     }
 }
 
@@ -43,9 +43,8 @@ pub(super) fn read(reader: &mut Reader<'_, '_>, files: &mut Files<'_>) -> TlsOpt
     let server_name = reader.optional("server-name", server_name);
     let verify = reader.optional("verify", boolean).unwrap_or(true);
     let ca = reader.placed("ca-file", |value| {
-        let file = files.get(path(value)?)?;
-        trusted(&file).map_err(Bad::Message)?;
-        Ok(file)
+        let file = files.get(path(value)?);
+        file.and_then(|file| trusted(&file).map(|()| file)).map_err(Bad::Message)
     });
     if let Some(ca) = &ca
         && !verify
@@ -93,16 +92,13 @@ fn client_certificate(reader: &mut Reader<'_, '_>, files: &mut Files<'_>) -> Opt
     }
     let mut get = |path: Option<Placed<String>>, check: fn(&PemFile) -> Result<(), String>| {
         let Placed { value, place } = path?;
-        let message = match files.get(&value) {
-            Ok(file) => match check(&file) {
-                Ok(()) => return Some(Placed { value: file, place }),
-                Err(message) => message,
-            },
-            Err(Bad::Message(message) | Bad::Form(message)) => message,
-            Err(Bad::Kind) => return None,
-        };
-        reader.faults.fault(&place, message);
-        None
+        match files.get(&value).and_then(|file| check(&file).map(|()| file)) {
+            Ok(file) => Some(Placed { value: file, place }),
+            Err(message) => {
+                reader.faults.fault(&place, message);
+                None
+            }
+        }
     };
     let certificate = get(certificate, end_entity);
     let key = get(key, |file| private_key(file).map(|_| ()));
