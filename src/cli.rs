@@ -2,7 +2,9 @@
 
 pub mod check_config;
 pub mod client;
+pub mod local;
 pub mod probe;
+pub mod run;
 mod screen;
 pub mod status;
 #[cfg(test)]

@@ -2,7 +2,9 @@
 pub mod agent;
 pub mod cli;
 pub mod config;
+pub mod demo;
 pub mod ipvs;
+pub mod logging;
 pub mod logic;
 pub mod metrics;
 pub mod model;

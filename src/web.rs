@@ -24,10 +24,10 @@ use tokio::net::{TcpListener, UnixListener};
 use tokio::sync::{Semaphore, watch};
 
 use crate::agent::Handle;
+use crate::metrics::Format;
 use crate::model::View;
 
 pub use bind::{bind_tcp, bind_unix};
-pub use exposition::Format;
 pub use routes::check_telemetry_path;
 
 /// Turns a view into the text that Prometheus reads, and counts requests.

@@ -20,6 +20,12 @@ pub struct ProbeArgs {
     /// Only this check of the virtual server's
     #[arg(long, value_name = "NAME")]
     pub check: Option<String>,
+    /// The configuration, where no agent runs
+    #[arg(long, value_name = "FILE", env = "LVS_AGENT_CONFIG")]
+    pub config: Option<PathBuf>,
+    /// An embedded table instead of the kernel's, where no agent runs
+    #[arg(long = "ipvs.table", value_name = "FILE", env = "LVS_AGENT_IPVS_TABLE")]
+    pub table: Option<PathBuf>,
     /// The running agent's control socket
     #[arg(
         long,

@@ -2,7 +2,6 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Duration;
 
 use sd_notify::NotifyState;
 use tokio::net::{TcpListener, UnixListener};
@@ -88,20 +87,23 @@ pub struct Failure {
 }
 
 impl Failure {
-    pub(super) fn new(code: u8, text: impl ToString) -> Failure {
+    pub fn new(code: u8, text: impl ToString) -> Failure {
         Failure { code, text: text.to_string() }
     }
 }
 
 /// The configuration as the file and the flags say together.
-pub fn effective_config(args: &RunArgs) -> Result<Config, Failure> {
-    let path = match &args.config {
-        Some(path) => Some(path.as_path()),
-        None => Some(Path::new(DEFAULT_CONFIG)).filter(|path| path.exists()),
-    };
-    let Some(path) = path else { return Ok(flags_over(Config::exporter_only(), args)) };
-    let config = config::load(path).map_err(|error| Failure::new(exit::CONFIG, chain(&error)))?;
-    Ok(flags_over(config, args))
+fn effective_config(args: &RunArgs) -> Result<Config, Failure> {
+    load_config(args.config.as_deref()).map(|config| flags_over(config, args))
+}
+
+/// The configuration of the named file, else of the usual one, else none: exporter only.
+pub(super) fn load_config(path: Option<&Path>) -> Result<Config, Failure> {
+    let usual = Path::new(DEFAULT_CONFIG);
+    match path.or_else(|| usual.exists().then_some(usual)) {
+        Some(path) => config::load(path).map_err(|error| Failure::new(exit::CONFIG, chain(&error))),
+        None => Ok(Config::exporter_only()),
+    }
 }
 
 fn flags_over(config: Config, args: &RunArgs) -> Config {
@@ -137,7 +139,8 @@ pub async fn run(args: RunArgs) -> Result<u8, Failure> {
     let config = effective_config(&args)?;
     let telemetry = SharedTelemetry::default();
     let clock = Clock::start();
-    let table = open_table(&args, &config, clock, telemetry.clone())?;
+    let managing = config.policy.mode.is_some();
+    let table = open_table(args.table.as_deref(), managing, clock, telemetry.clone())?;
     serve(args, config, table, telemetry, clock, Announce::Log).await
 }
 
@@ -160,7 +163,8 @@ pub async fn serve(
     for warning in &config.warnings {
         tracing::warn!(line = warning.line, key = warning.key, "{}", warning.message);
     }
-    let mut signals = Signals::new().map_err(|e| Failure::new(exit::FAILURE, format!("watching signals failed: {e}")))?;
+    let mut signals =
+        Signals::new().map_err(|e| Failure::new(exit::FAILURE, format!("watching signals failed: {e}")))?;
     let origin = origin(&table)?;
     // Held until the end.
     let _table_lock = lock_table(&config, &origin)?;
@@ -234,34 +238,45 @@ pub async fn serve(
 }
 
 /// The kernel's table, or as much of it as may be read; or the embedded one.
-fn open_table(args: &RunArgs, config: &Config, clock: Clock, telemetry: SharedTelemetry) -> Result<Table, Failure> {
-    if let Some(path) = &args.table {
+pub(super) fn open_table(
+    embedded: Option<&Path>,
+    managing: bool,
+    clock: Clock,
+    telemetry: SharedTelemetry,
+) -> Result<Table, Failure> {
+    if let Some(path) = embedded {
         return memory_table(path, clock);
     }
     let allowed = os::has_net_admin();
-    let allowed = allowed.map_err(|e| Failure::new(exit::FAILURE, format!("reading our capabilities failed: {e}")))?;
+    let allowed =
+        allowed.map_err(|e| Failure::new(exit::FAILURE, format!("reading our capabilities failed: {e}")))?;
     if allowed {
         return Ok(Table::kernel(clock, telemetry));
     }
-    if config.policy.mode.is_some() {
+    if managing {
         let text = format!("{}; with systemd: AmbientCapabilities=CAP_NET_ADMIN", ReadFailure::NoPermission);
         return Err(Failure::new(exit::NO_PERMISSION, text));
     }
-    tracing::warn!("no CAP_NET_ADMIN: only weights and connections are exported, from /proc, and ipvs_up is 0");
+    tracing::warn!(
+        "no CAP_NET_ADMIN: only weights and connections are exported, from /proc, and ipvs_up is 0"
+    );
     Ok(Table::proc_only(clock))
 }
 
 /// `--ipvs.table`.
-pub fn memory_table(path: &Path, clock: Clock) -> Result<Table, Failure> {
-    let text = std::fs::read_to_string(path)
-        .map_err(|e| Failure::new(exit::CONFIG, format!("reading the table {} failed: {e}", path.display())))?;
+fn memory_table(path: &Path, clock: Clock) -> Result<Table, Failure> {
+    let text = std::fs::read_to_string(path).map_err(|e| {
+        Failure::new(exit::CONFIG, format!("reading the table {} failed: {e}", path.display()))
+    })?;
     Table::memory(&text, clock).map_err(|e| Failure::new(exit::CONFIG, format!("{}: {e}", path.display())))
 }
 
 fn origin(table: &Table) -> Result<Origin, Failure> {
-    let boot_id = os::boot_id().map_err(|e| Failure::new(exit::FAILURE, format!("reading the boot id failed: {e}")))?;
+    let boot_id =
+        os::boot_id().map_err(|e| Failure::new(exit::FAILURE, format!("reading the boot id failed: {e}")))?;
     let table = table.identity();
-    let table = table.map_err(|e| Failure::new(exit::FAILURE, format!("identifying the table failed: {e}")))?;
+    let table =
+        table.map_err(|e| Failure::new(exit::FAILURE, format!("identifying the table failed: {e}")))?;
     Ok(Origin { boot_id, table })
 }
 
@@ -287,7 +302,10 @@ fn open_state(config: &Config) -> Result<Option<Arc<StateDirectory>>, Failure> {
 fn bind(settings: &Settings) -> Result<Vec<TcpListener>, Failure> {
     let bind = |listen: &ListenAddr| {
         let failed = |e: std::io::Error| {
-            Failure::new(exit::UNAVAILABLE, format!("listening on {listen} failed: {e} (`--web.listen-address` names another)"))
+            Failure::new(
+                exit::UNAVAILABLE,
+                format!("listening on {listen} failed: {e} (`--web.listen-address` names another)"),
+            )
         };
         listen.to_socket_addr().and_then(web::bind_tcp).map_err(failed)
     };
@@ -299,12 +317,17 @@ fn bind_control(config: &Config) -> Result<Option<UnixListener>, Failure> {
     let path = &config.settings.control_socket;
     match web::bind_unix(path) {
         Ok(listener) => Ok(Some(listener)),
-        Err(error) if config.policy.mode.is_none() && error.kind() == std::io::ErrorKind::PermissionDenied => {
+        Err(error)
+            if config.policy.mode.is_none() && error.kind() == std::io::ErrorKind::PermissionDenied =>
+        {
             tracing::warn!(%error, socket = %path.display(), "no control socket: `status` and `probe` will not find this agent");
             Ok(None)
         }
         Err(error) => {
-            let text = format!("the control socket {} failed: {error} (`--control-socket` names another)", path.display());
+            let text = format!(
+                "the control socket {} failed: {error} (`--control-socket` names another)",
+                path.display()
+            );
             Err(Failure::new(exit::UNAVAILABLE, text))
         }
     }
@@ -377,7 +400,12 @@ async fn reload(args: &RunArgs, current: &mut Config, handle: &Handle) {
 struct Exporter(Machinery);
 
 impl Exposition for Exporter {
-    fn encode(&self, view: &Arc<View>, format: metrics::Format, out: &mut dyn std::fmt::Write) -> Result<(), String> {
+    fn encode(
+        &self,
+        view: &Arc<View>,
+        format: metrics::Format,
+        out: &mut dyn std::fmt::Write,
+    ) -> Result<(), String> {
         metrics::encode(view, &self.0, format, out).map_err(|e| e.to_string())
     }
 
@@ -398,11 +426,10 @@ impl ListenAddr {
             None => 0,
         };
         Ok(match (Family::of(self.addr.addr), self.addr.addr) {
-            (Family::V6, std::net::IpAddr::V6(addr)) => std::net::SocketAddrV6::new(addr, self.port, 0, scope).into(),
+            (Family::V6, std::net::IpAddr::V6(addr)) => {
+                std::net::SocketAddrV6::new(addr, self.port, 0, scope).into()
+            }
             (_, addr) => std::net::SocketAddr::new(addr, self.port),
         })
     }
 }
-
-/// How long a command that reads the kernel by itself waits.
-pub const READ_TIMEOUT: Duration = Duration::from_secs(30);

@@ -5,43 +5,29 @@ use std::time::Duration;
 use http::HeaderMap;
 use http::header::{ACCEPT, ACCEPT_ENCODING, AsHeaderName};
 
-/// The text formats of metrics.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Format {
-    OpenMetrics,
-    Text004,
-}
+use crate::metrics::Format;
 
-impl Format {
-    pub fn content_type(self) -> &'static str {
-        match self {
-            Format::OpenMetrics => "application/openmetrics-text; version=1.0.0; charset=utf-8",
-            Format::Text004 => "text/plain; version=0.0.4; charset=utf-8",
-        }
-    }
-
-    /// OpenMetrics where the client asks for it by name and likes it no less than text; every
-    /// client reads text 0.0.4, so all else, the unknown and the invalid get that.
-    pub(super) fn negotiate(headers: &HeaderMap) -> Format {
-        let mut openmetrics = 0.0_f32;
-        // By how closely a range names text 0.0.4: exactly, text/*, */* (RFC 9110, 12.5.1).
-        let mut text = [None::<f32>; 3];
-        for item in items(headers, ACCEPT) {
-            let version = item.parameter("version");
-            let range = item.value.to_ascii_lowercase();
-            match range.as_str() {
-                "application/openmetrics-text" if version.is_none_or(|v| v == "1.0.0") => {
-                    openmetrics = openmetrics.max(item.q);
-                }
-                "text/plain" if version.is_none_or(|v| v == "0.0.4") => raise(&mut text[0], item.q),
-                "text/*" => raise(&mut text[1], item.q),
-                "*/*" => raise(&mut text[2], item.q),
-                _ => {}
+/// OpenMetrics where the client asks for it by name and likes it no less than text; every
+/// client reads text 0.0.4, so all else, the unknown and the invalid get that.
+pub(super) fn negotiate(headers: &HeaderMap) -> Format {
+    let mut openmetrics = 0.0_f32;
+    // By how closely a range names text 0.0.4: exactly, text/*, */* (RFC 9110, 12.5.1).
+    let mut text = [None::<f32>; 3];
+    for item in items(headers, ACCEPT) {
+        let version = item.parameter("version");
+        let range = item.value.to_ascii_lowercase();
+        match range.as_str() {
+            "application/openmetrics-text" if version.is_none_or(|v| v == "1.0.0") => {
+                openmetrics = openmetrics.max(item.q);
             }
+            "text/plain" if version.is_none_or(|v| v == "0.0.4") => raise(&mut text[0], item.q),
+            "text/*" => raise(&mut text[1], item.q),
+            "*/*" => raise(&mut text[2], item.q),
+            _ => {}
         }
-        let text = text.into_iter().flatten().next().unwrap_or(0.0);
-        if openmetrics > 0.0 && openmetrics >= text { Format::OpenMetrics } else { Format::Text004 }
     }
+    let text = text.into_iter().flatten().next().unwrap_or(0.0);
+    if openmetrics > 0.0 && openmetrics >= text { Format::OpenMetrics } else { Format::Text004 }
 }
 
 fn raise(best: &mut Option<f32>, q: f32) {
@@ -167,7 +153,7 @@ mod tests {
             (&[";;,,=/=;q"], Text004),
         ];
         for (lines, expected) in cases {
-            assert_eq!(Format::negotiate(&headers("accept", lines)), expected, "{lines:?}");
+            assert_eq!(negotiate(&headers("accept", lines)), expected, "{lines:?}");
         }
     }
 

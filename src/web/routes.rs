@@ -10,7 +10,7 @@ use hyper::body::Incoming;
 use hyper::{Request, Response};
 use tokio::sync::Semaphore;
 
-use super::exposition::{Format, accepts_gzip, scrape_budget};
+use super::exposition::{accepts_gzip, negotiate, scrape_budget};
 use super::server::Answering;
 use super::stream::{Body, Stream};
 use super::{Exposition, Surface, Web, api, index};
@@ -142,7 +142,7 @@ async fn telemetry(web: &Arc<Web>, method: &Method, headers: &HeaderMap) -> Resp
         Ok(view) => view,
         Err(error) => return unavailable(&error),
     };
-    let format = Format::negotiate(headers);
+    let format = negotiate(headers);
     let exposition = web.exposition.clone();
     streamed(web, method, headers, format.content_type(), move |out| exposition.encode(&view, format, out))
         .await

@@ -105,7 +105,9 @@ pub(crate) fn agent_showing(view: View) -> agent::Handle {
         while let Some(request) = requests.recv().await {
             match request {
                 agent::Request::View { reply, .. } => drop(reply.send(view.clone())),
-                other => panic!("nobody should ask for this: {other:?}"),
+                agent::Request::Probe { .. } | agent::Request::Reloaded(_) | agent::Request::Stop => {
+                    panic!("nobody should ask for this")
+                }
             }
         }
     });

@@ -59,6 +59,8 @@ tls  10.10.0.21:80  inconclusive  late  (?[2J handled 300 ms late)
 async fn the_running_agent_probes_or_says_why_not() {
     let dir = tempfile::tempdir().unwrap();
     let args = ProbeArgs {
+        config: None,
+        table: None,
         virtual_server: "10.10.0.100:80/tcp".parse().unwrap(),
         real_server: "10.10.0.21:80".parse().unwrap(),
         check: Some("web".to_owned()),
