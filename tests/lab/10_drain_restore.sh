@@ -15,7 +15,7 @@ wait_for "20 requests" 20 requests_reach 20
 for host in r1 r2 r3; do
   step "$host dies"
   rs=$(rip $host):80
-  read -r ms us < <("$TOOLS" referee $WEB "$rs" 0 10 "${SERVER[$host]}")
+  read -r ms us < <("$TOOLS" referee $WEB "$rs" 0 10 kill "${SERVER[$host]}")
   wait_for "60 further requests" 30 requests_reach $(($(requests) + 60))
   wait_for "the API says why" 10 rs_api_is check $WEB "$rs" drained by
   expect_eq "the reason" "$(rs_api $WEB "$rs" drained reason)" connect_refused

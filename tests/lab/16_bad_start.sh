@@ -48,7 +48,7 @@ agent_run 78 run --config "$T/agent.toml" --web.listen-address 127.0.0.1:10190 -
 for place in 3:12 6:1 8:10 9:1; do
   expect_match "the fault near $place" "$OUT" "agent\.toml:${place%:*}:[0-9]+"
 done
-echo "$OUT"
+
 agent_run 78 run --config "$T/no-such-file.toml"
 expect_match "a missing file" "$OUT" "no-such-file\.toml"
 : >"$T/agent.toml"

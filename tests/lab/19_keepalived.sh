@@ -41,13 +41,13 @@ journal_start
 default_config
 agent_start
 wait_for "both are judged up" 20 state_is 2 up $WEB
-log_lines() { wc -l <"$T/keepalived.log"; }
-lines=$(log_lines)
+said() { grep -v 'gratuitous ARP' "$T/keepalived.log"; } # it repeats those on its own
+before=$(said)
 
 step "the agent drains a server of keepalived's table and gives it back"
 load_start
 wait_for "20 requests" 20 requests_reach 20
-read -r _ us < <("$TOOLS" referee $WEB 10.10.0.22:80 0 10 "${SERVER[r2]}")
+read -r _ us < <("$TOOLS" referee $WEB 10.10.0.22:80 0 10 kill "${SERVER[r2]}")
 wait_for "60 further requests" 30 requests_reach $(($(requests) + 60))
 load_stop
 expect_eq "failed requests begun after the weight was 0" "$(failed_between "$us" 9999999999999999)" ""
@@ -56,7 +56,7 @@ serve r2
 wait_for "the weight is back" 15 table_is "$owed"
 
 step "keepalived has not noticed"
-expect_eq "new lines in its log" "$(tail -n +$((lines + 1)) "$T/keepalived.log")" ""
+expect_eq "its log" "$(said)" "$before"
 expect "it still holds the VIP" vip_is_here
 expect "it runs" kill -0 $keepalived
 expect_eq "changes of the table: made, drained, given back" "$(cut -d' ' -f2- "$T/journal")" "$WEB 10.10.0.21:80 3

@@ -13,7 +13,8 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 const USAGE: &str = "\
 lab-tools serve ADDR:PORT NAME [BEHAVIOUR]       an HTTP server that answers its name, or misbehaves
 lab-tools load ADDR:PORT PAUSE_MS FILE           new connections without end until SIGTERM; one line a request in FILE
-lab-tools referee SERVICE SERVER WEIGHT LIMIT_S [PID]   kills PID (if given), then times the kernel's table to WEIGHT
+lab-tools referee SERVICE SERVER WEIGHT LIMIT_S [kill PID | run COMMAND...]
+                                                 times the kernel's table from then on until the server has WEIGHT
 lab-tools journal FILE                           one line in FILE for each change of the kernel's table
 lab-tools get URL [ACCEPT]                       the body of an answer; exit 1 unless 200
 lab-tools time URL [ACCEPT]                      wall time, bytes and samples of an answer
@@ -41,12 +42,14 @@ fn run(words: &[&str]) -> Result<ExitCode, Failure> {
         ["serve", addr, name] => serve::run(addr, name, serve::Behaviour::Good),
         ["serve", addr, name, behaviour] => serve::run(addr, name, behaviour.parse()?),
         ["load", target, pause_ms, file] => load::run(target, Duration::from_millis(pause_ms.parse()?), file),
-        ["referee", service, server, weight, limit_s] => {
-            table::referee(service, server, weight.parse()?, Duration::from_secs(limit_s.parse()?), None)
-        }
-        ["referee", service, server, weight, limit_s, pid] => {
-            let limit = Duration::from_secs(limit_s.parse()?);
-            table::referee(service, server, weight.parse()?, limit, Some(pid.parse()?))
+        ["referee", service, server, weight, limit_s, act @ ..] => {
+            let act = match act {
+                [] => table::Act::Nothing,
+                ["kill", pid] => table::Act::Kill(pid.parse()?),
+                ["run", command @ ..] => table::Act::Run(command),
+                _ => return Err("after the limit stands `kill PID` or `run COMMAND`".into()),
+            };
+            table::referee(service, server, weight.parse()?, Duration::from_secs(limit_s.parse()?), act)
         }
         ["journal", file] => table::journal(file),
         ["get", url] => query::get(url, "*/*"),

@@ -68,9 +68,7 @@ pub fn json(source: &str, segments: &[&str]) -> Result<ExitCode, Failure> {
     let found = segments.iter().try_fold(&document, |value, segment| match value {
         Value::Object(members) => members.get(*segment),
         Value::Array(elements) => elements.iter().find(|element| {
-            ["virtual_server", "real_server", "check"]
-                .iter()
-                .any(|key| element[*key] == Value::from(*segment))
+            ["virtual_server", "real_server", "check"].iter().any(|key| element[*key] == **segment)
         }),
         Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => None,
     });

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::io::{self, Write};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
-use std::process::ExitCode;
+use std::process::{Command, ExitCode};
 use std::thread;
 use std::time::Duration;
 
@@ -19,21 +19,35 @@ const PAUSE: Duration = Duration::from_millis(1);
 /// Weight by (virtual server, real server). A mark is `fwmark:7`: the file does not show its family.
 type Table = BTreeMap<(String, String), u32>;
 
-/// Prints the milliseconds from just before the kill (or the start) until the server has the weight, and the moment
-/// (microseconds since the epoch) at which it was seen.
+/// What the referee does before it looks.
+pub enum Act<'a> {
+    Nothing,
+    /// As `kill -9`.
+    Kill(i32),
+    Run(&'a [&'a str]),
+}
+
+/// Prints the milliseconds from just before the kill (or the end of the command) until the server has the weight, and
+/// the moment (microseconds since the epoch) at which that was seen.
 pub fn referee(
     service: &str,
     server: &str,
     weight: u32,
     limit: Duration,
-    pid: Option<i32>,
+    act: Act<'_>,
 ) -> Result<ExitCode, Failure> {
     let key = (service.to_owned(), server.to_owned());
     if !read()?.contains_key(&key) {
         return Err(format!("the table has no {server} in {service}").into());
     }
+    if let Act::Run(command) = act {
+        let status = Command::new(command.first().ok_or("run what?")?).args(&command[1..]).status()?;
+        if !status.success() {
+            return Err(format!("{}: {status}", command.join(" ")).into());
+        }
+    }
     let start = now();
-    if let Some(pid) = pid {
+    if let Act::Kill(pid) = act {
         kill(Pid::from_raw(pid), Signal::SIGKILL)?;
     }
     while start.elapsed() < limit {
