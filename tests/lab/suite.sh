@@ -7,13 +7,16 @@ for file in "$@"; do
   name=$(basename "$file" .sh)
   log=/run/lab/$name.log
   began=$SECONDS
-  timeout --kill-after=5 "${LAB_TEST_LIMIT:-100}" \
-    unshare --net --pid --mount --fork --kill-child --mount-proc bash "$file" >"$log" 2>&1 </dev/null
-  status=$?
+  # KILL, because unshare waits through anything else; its children die with it.
+  {
+    timeout --signal=KILL "${LAB_TEST_LIMIT:-100}" \
+      unshare --net --pid --mount --fork --kill-child --mount-proc bash "$file" >"$log" 2>&1 </dev/null
+    status=$?
+  } 2>/dev/null
   took=$((SECONDS - began))
   case $status in
     0) echo "test lab::$name ... ok ($took s)" ;;
-    124 | 137) echo "test lab::$name ... FAILED (over its limit of ${LAB_TEST_LIMIT:-100} s)" ;;
+    137) echo "test lab::$name ... FAILED (over its limit of ${LAB_TEST_LIMIT:-100} s)" ;;
     *) echo "test lab::$name ... FAILED ($took s)" ;;
   esac
   if [ $status != 0 ] || [ -n "${LAB_SHOW_LOGS:-}" ]; then
