@@ -47,8 +47,11 @@ crash r3
 wait_for "it is drained" 10 weight_is $WEB 10.10.0.23:80 0
 journal_start
 set_weight $WEB 10.10.0.23:80 4
-wait_for "drained once more" 15 grep -q " 10.10.0.23:80 0\$" <(tail -n +4 "$T/journal")
+drained_again() { tail -n +4 "$T/journal" | grep -q ' 10.10.0.23:80 0$'; } # after the table as it was
+wait_for "it is drained once more" 15 drained_again
+wait_for "the agent has read that back" 10 rs_metric_is 0 ipvs_real_server_weight $WEB 10.10.0.23:80
 set_weight $WEB 10.10.0.23:80 4
 further_probes 4 $WEB 10.10.0.23:80
 expect_eq "its weight" "$(weight $WEB 10.10.0.23:80)" 4
+expect_eq "the API says why" "$(rs_api $WEB 10.10.0.23:80 held)" '{"reason":"tug_of_war","would":0}'
 agent_stop

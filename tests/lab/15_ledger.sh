@@ -32,7 +32,7 @@ for broken in garbage truncated empty; do
   expect_eq "ipvs_up" "$(metric ipvs_up)" 1
   expect_eq "r1 is judged" "$(rs_metric lvs_real_server_up $WEB 10.10.0.21:80)" 1
   expect_match "the log has an error that names the file" "$(<"$T/agent.log")" "ERROR.*$ledger"
-  expect_match "status says so" "$("$AGENT" status 2>&1 || true)" "$ledger"
+  expect_match "status says so" "$("$AGENT" status 2>&1 || true)" ledger_unsaved
   agent_stop
   expect "the file is what it was" cmp "$T/$broken" "$ledger"
   crash r1
