@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot};
 
+pub use crate::model::ProbeRefused;
 use crate::model::{Check, DestKey, ProbeReport, ServiceKey, View};
 
 /// Requests waiting for the loop; more wait in the caller.
@@ -31,24 +32,6 @@ pub struct HandProbe {
     /// What was probed: address and port.
     pub target: DestKey,
     pub report: ProbeReport,
-}
-
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum ProbeRefused {
-    #[error("there is no virtual server {0} in the IPVS table")]
-    NoService(ServiceKey),
-    #[error("{0} has no real server {1}")]
-    NoDest(ServiceKey, DestKey),
-    #[error("no [[service]] of the configuration matches {0}, so it has no checks")]
-    Unmanaged(ServiceKey),
-    #[error("{0} has no check `{1}`; it has: {2}")]
-    NoCheck(ServiceKey, String, String),
-    #[error("{0} is configured with `checks = []`")]
-    NoChecks(ServiceKey),
-    #[error("{0} has no port to probe: give the check `{1}` a `port`")]
-    NoPort(ServiceKey, String),
-    #[error("the IPVS table cannot be read: {0}")]
-    NoTable(String),
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::Mono;
+use super::{DestKey, Mono, ServiceKey};
 
 /// A named check of the configuration, defaults resolved.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -325,4 +325,23 @@ pub struct Target {
     pub spec: Arc<CheckSpec>,
     pub addr: ScopedAddr,
     pub port: u16,
+}
+
+/// Why a probe by hand cannot be made.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum ProbeRefused {
+    #[error("there is no virtual server {0} in the IPVS table")]
+    NoService(ServiceKey),
+    #[error("{0} has no real server {1}")]
+    NoDest(ServiceKey, DestKey),
+    #[error("no [[service]] of the configuration matches {0}, so it has no checks")]
+    Unmanaged(ServiceKey),
+    #[error("{0} has no check `{1}`; it has: {2}")]
+    NoCheck(ServiceKey, String, String),
+    #[error("{0} is configured with `checks = []`")]
+    NoChecks(ServiceKey),
+    #[error("{0} has no port to probe: give the check `{1}` a `port`")]
+    NoPort(ServiceKey, String),
+    #[error("the IPVS table cannot be read: {0}")]
+    NoTable(String),
 }

@@ -1,0 +1,3 @@
+//! The commands: one file a verb.
+
+pub mod check_config;

@@ -1,0 +1,26 @@
+//! Every decision, and nothing else: no clock, file, socket, environment or random source is read here.
+//!
+//! [`Controller::step`] takes what happened and the time, and returns what to do. The parts:
+//! `health` turns probe results into verdicts, `schedule` says what is due, `plan` what to change
+//! and what to hold, `ledger` remembers the weights we took, `report` says what is known.
+
+mod controller;
+mod event;
+mod health;
+mod keeper;
+mod ledger;
+mod plan;
+mod probes;
+mod report;
+mod schedule;
+mod service;
+mod table;
+#[cfg(test)]
+mod tests;
+#[cfg(test)]
+mod world;
+mod writes;
+
+pub use controller::{Controller, Start};
+pub use event::{Command, Event, Note, TargetId};
+pub use ledger::{Entry, EntryState, LapseReason, Ledger, Origin};

@@ -1,0 +1,131 @@
+//! Everything that the controller can learn and everything that it can do.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::ledger::{Entry, LapseReason, Ledger};
+use crate::model::{
+    DestKey, Direction, DriftKind, HeldReason, Policy, ProbeReport, ReadFailure, ServiceKey, Snapshot,
+    Target, Verdict, View, Weight, WeightChange, WriteReport,
+};
+
+/// Names a [`Target`] for the time it is probed; never used again for another one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct TargetId(pub u64);
+
+#[derive(Debug, Clone)]
+pub enum Event {
+    /// Time has passed.
+    Tick,
+    /// A new configuration is in force.
+    PolicyLoaded { policy: Arc<Policy>, hash: u64 },
+    /// A configuration could not be loaded; the old one stays.
+    PolicyRefused,
+    /// The answer to [`Command::ReadTable`].
+    TableRead(Result<Snapshot, ReadFailure>),
+    /// The answer to [`Command::Probe`].
+    ProbeEnded { id: TargetId, report: ProbeReport },
+    /// The answer to [`Command::SaveLedger`]: on disk (or not, and why).
+    LedgerSaved { generation: u64, result: Result<(), String> },
+    /// The answer to [`Command::SetWeights`].
+    WeightsSet(WriteReport),
+    /// Somebody wants a view on a table read at most `max_age` ago.
+    ViewWanted { max_age: Duration },
+}
+
+#[derive(Debug, Clone)]
+pub enum Command {
+    ReadTable,
+    Probe {
+        id: TargetId,
+        target: Arc<Target>,
+    },
+    /// Write, fsync, rename, fsync the directory; at most one is under way.
+    SaveLedger {
+        generation: u64,
+        ledger: Arc<Ledger>,
+    },
+    /// The only way to the kernel's weights; at most one is under way.
+    SetWeights(Vec<WeightChange>),
+    /// Answers every [`Event::ViewWanted`] so far.
+    Publish(Arc<View>),
+    Log(Note),
+}
+
+/// A decision or an observation that goes to the log.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Note {
+    VerdictChanged {
+        service: ServiceKey,
+        dest: DestKey,
+        verdict: Verdict,
+        cause: String,
+    },
+    WeightChanged {
+        change: WeightChange,
+        direction: Direction,
+    },
+    WriteFailed {
+        change: WeightChange,
+        cause: String,
+    },
+    Held {
+        service: ServiceKey,
+        dest: DestKey,
+        reason: HeldReason,
+        from: Weight,
+        would: Weight,
+    },
+    /// Somebody else changed a weight that we had a say in.
+    ChangedByOthers {
+        service: ServiceKey,
+        dest: DestKey,
+        expected: Weight,
+        found: Weight,
+    },
+    /// The table is read again, after failures.
+    TableBack,
+    TableLost(ReadFailure),
+    Drift {
+        kind: DriftKind,
+        service: ServiceKey,
+    },
+    /// A check has no port to probe there.
+    NoPort {
+        service: ServiceKey,
+        check: String,
+    },
+    /// Weight 0 refuses clients under this service's scheduler.
+    RefusesAtZero {
+        service: ServiceKey,
+        scheduler: String,
+    },
+    LedgerUnsaved {
+        error: String,
+    },
+    LedgerSavedAgain,
+    /// What an earlier run took is still out and is given back when its checks pass.
+    Adopted {
+        service: ServiceKey,
+        dest: DestKey,
+        entry: Entry,
+    },
+    /// An entry was dropped because somebody gave the weight back, or the server is gone.
+    EntryDropped {
+        service: ServiceKey,
+        dest: DestKey,
+        why: &'static str,
+    },
+    EntryLapsed {
+        service: ServiceKey,
+        dest: DestKey,
+        owed: Weight,
+        reason: LapseReason,
+    },
+    /// We hold a weight of a service that is no longer configured, or is now in observe mode.
+    HeldButNotManaged {
+        service: ServiceKey,
+        dest: DestKey,
+        owed: Weight,
+    },
+}

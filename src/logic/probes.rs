@@ -1,0 +1,252 @@
+//! The targets: who uses them, when each is due, what is under way.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::event::{Command, TargetId};
+use super::health::Health;
+use super::schedule::{Schedule, jittered, phase};
+use crate::model::{DestKey, Histogram, Mono, ProbeReport, ServiceKey, Target};
+
+/// A real server of a service that a target's results count for.
+pub type User = (ServiceKey, DestKey);
+
+#[derive(Debug)]
+pub struct TargetState {
+    pub target: Arc<Target>,
+    pub health: Health,
+    pub users: BTreeSet<User>,
+    activity: Activity,
+    probes: u64,
+}
+
+#[derive(Debug, Clone, Copy)]
+enum Activity {
+    Waiting { due: Mono },
+    Running { started: Mono },
+}
+
+#[derive(Debug)]
+pub struct Probes {
+    seed: u64,
+    in_flight_limit: usize,
+    targets: BTreeMap<TargetId, TargetState>,
+    ids: BTreeMap<Arc<Target>, TargetId>,
+    next_id: u64,
+    schedule: Schedule,
+    /// Probes under way, those of targets that are gone included.
+    in_flight: usize,
+    schedule_lag: Histogram,
+}
+
+impl Probes {
+    pub fn new(seed: u64, in_flight_limit: usize) -> Probes {
+        Probes {
+            seed,
+            in_flight_limit,
+            targets: BTreeMap::new(),
+            ids: BTreeMap::new(),
+            next_id: 0,
+            schedule: Schedule::default(),
+            in_flight: 0,
+            schedule_lag: Histogram::default(),
+        }
+    }
+
+    pub fn get(&self, id: TargetId) -> Option<&TargetState> {
+        self.targets.get(&id)
+    }
+
+    pub fn health(&self, id: TargetId) -> Option<&Health> {
+        self.targets.get(&id).map(|t| &t.health)
+    }
+
+    pub fn in_flight(&self) -> usize {
+        self.in_flight
+    }
+
+    pub fn in_flight_limit(&self) -> usize {
+        self.in_flight_limit
+    }
+
+    pub fn schedule_lag(&self) -> Histogram {
+        self.schedule_lag
+    }
+
+    /// True once each target was probed.
+    pub fn each_probed(&self) -> bool {
+        self.targets.values().all(|t| t.health.last.is_some())
+    }
+
+    /// The longest that a first round takes.
+    pub fn longest_round(&self) -> Duration {
+        let round = |t: &TargetState| t.target.spec.pace.interval + t.target.spec.pace.timeout;
+        self.targets.values().map(round).max().unwrap_or(Duration::ZERO)
+    }
+
+    /// The one target for equal wishes: probed once, shared by all its users.
+    pub fn acquire(&mut self, target: Target, user: User, now: Mono) -> TargetId {
+        let target = Arc::new(target);
+        if let Some(id) = self.ids.get(&target) {
+            let id = *id;
+            if let Some(state) = self.targets.get_mut(&id) {
+                state.users.insert(user);
+            }
+            return id;
+        }
+        let id = TargetId(self.next_id);
+        self.next_id += 1;
+        let due = now + phase(self.seed, &target);
+        self.schedule.insert(due, id);
+        self.ids.insert(target.clone(), id);
+        let state = TargetState {
+            target,
+            health: Health::default(),
+            users: BTreeSet::from([user]),
+            activity: Activity::Waiting { due },
+            probes: 0,
+        };
+        self.targets.insert(id, state);
+        id
+    }
+
+    /// The last user to leave takes the target with it; a probe under way is forgotten when it ends.
+    pub fn release(&mut self, id: TargetId, user: &User) {
+        let Some(state) = self.targets.get_mut(&id) else { return };
+        state.users.remove(user);
+        if !state.users.is_empty() {
+            return;
+        }
+        if let Activity::Waiting { due } = state.activity {
+            self.schedule.remove(due, id);
+        }
+        self.ids.remove(&state.target);
+        self.targets.remove(&id);
+    }
+
+    pub fn next_due(&self) -> Option<Mono> {
+        (self.in_flight < self.in_flight_limit).then(|| self.schedule.next_due()).flatten()
+    }
+
+    /// Starts what is due, as far as the limit of probes in flight goes; the rest waits its turn
+    /// (and shows as lag).
+    pub fn start_due(&mut self, now: Mono, out: &mut Vec<Command>) {
+        while self.in_flight < self.in_flight_limit {
+            let Some((due, id)) = self.schedule.pop_due(now) else { return };
+            let Some(state) = self.targets.get_mut(&id) else { continue };
+            state.activity = Activity::Running { started: now };
+            state.probes += 1;
+            self.in_flight += 1;
+            self.schedule_lag.observe(now.since(due));
+            out.push(Command::Probe { id, target: state.target.clone() });
+        }
+    }
+
+    /// Takes in a result; the target's state if it is still wanted, and whether its verdict changed.
+    pub fn ended(&mut self, id: TargetId, report: &ProbeReport, now: Mono) -> Option<(&TargetState, bool)> {
+        self.in_flight = self.in_flight.saturating_sub(1);
+        let state = self.targets.get_mut(&id)?;
+        let pace = state.target.spec.pace;
+        let changed = state.health.record(report, &pace);
+        // From start to start; one probe at a time, so never before this one's end (trap 52).
+        let interval = if state.health.settling() {
+            pace.fast_interval.min(pace.interval)
+        } else {
+            jittered(pace.interval, self.seed, id, state.probes)
+        };
+        let started = match state.activity {
+            Activity::Running { started } => started,
+            Activity::Waiting { due } => due,
+        };
+        let due = (started + interval).max(now);
+        state.activity = Activity::Waiting { due };
+        self.schedule.insert(due, id);
+        Some((state, changed))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::logic::service::tests::{report, tcp_target};
+    use crate::model::{FailReason, Outcome};
+
+    fn user(n: u8) -> User {
+        (format!("10.0.0.{n}:80/tcp").parse().unwrap(), "10.0.1.1:80".parse().unwrap())
+    }
+
+    fn at(ms: u64) -> Mono {
+        Mono::from_start(Duration::from_millis(ms))
+    }
+
+    fn started(probes: &mut Probes, now: Mono) -> usize {
+        let mut out = Vec::new();
+        probes.start_due(now, &mut out);
+        out.len()
+    }
+
+    #[test]
+    fn equal_targets_are_probed_once_and_live_until_their_last_user_leaves() {
+        let mut probes = Probes::new(1, 10);
+        let a = probes.acquire(tcp_target(80), user(1), at(0));
+        let b = probes.acquire(tcp_target(80), user(2), at(0));
+        assert_eq!(a, b);
+        assert_eq!(started(&mut probes, at(1000)), 1);
+        probes.release(a, &user(1));
+        let (state, _) = probes.ended(a, &report(Outcome::Pass, at(1001)), at(1001)).unwrap();
+        assert_eq!(state.users.len(), 1);
+        probes.release(a, &user(2));
+        assert!(probes.get(a).is_none());
+        assert_eq!(probes.next_due(), None);
+        // The same wish again is a new target: nothing is known of it.
+        let c = probes.acquire(tcp_target(80), user(1), at(2000));
+        assert_ne!(a, c);
+        assert!(probes.health(c).unwrap().last.is_none());
+    }
+
+    #[test]
+    fn a_target_is_never_probed_twice_at_once_and_a_forgotten_probe_frees_its_place() {
+        let mut probes = Probes::new(1, 10);
+        let id = probes.acquire(tcp_target(80), user(1), at(0));
+        assert_eq!(started(&mut probes, at(60_000)), 1);
+        assert_eq!(started(&mut probes, at(600_000)), 0);
+        probes.release(id, &user(1));
+        assert!(probes.ended(id, &report(Outcome::Pass, at(600_001)), at(600_001)).is_none());
+        assert_eq!(probes.in_flight(), 0);
+    }
+
+    #[test]
+    fn a_settling_verdict_is_probed_at_the_fast_interval() {
+        let mut probes = Probes::new(1, 10);
+        let id = probes.acquire(tcp_target(80), user(1), at(0)); // interval 1 s, fast 100 ms, rise 2, fall 3
+        let mut now = at(1000);
+        let mut run = |probes: &mut Probes, outcome| {
+            assert_eq!(started(probes, now), 1, "due at {now:?}");
+            let start = now;
+            probes.ended(id, &report(outcome, now), now);
+            now = probes.next_due().unwrap();
+            now.since(start).as_millis()
+        };
+        let fail = Outcome::Fail(FailReason::ConnectRefused);
+        assert_eq!(run(&mut probes, Outcome::Pass), 100); // no verdict yet
+        assert!((975..=1025).contains(&run(&mut probes, Outcome::Pass))); // up
+        assert_eq!(run(&mut probes, fail), 100);
+        assert_eq!(run(&mut probes, fail), 100);
+        assert!((975..=1025).contains(&run(&mut probes, fail))); // down
+        assert_eq!(run(&mut probes, Outcome::Pass), 100);
+    }
+
+    #[test]
+    fn the_limit_of_probes_in_flight_makes_the_others_wait_not_skip() {
+        let mut probes = Probes::new(1, 2);
+        let ids: Vec<_> = (1..=3).map(|n| probes.acquire(tcp_target(n), user(1), at(0))).collect();
+        assert_eq!(started(&mut probes, at(1000)), 2);
+        assert_eq!(probes.next_due(), None);
+        let first =
+            ids.iter().find(|id| matches!(probes.get(**id).unwrap().activity, Activity::Running { .. }));
+        probes.ended(*first.unwrap(), &report(Outcome::Pass, at(1500)), at(1500));
+        assert_eq!(started(&mut probes, at(1500)), 1);
+        assert_eq!(probes.schedule_lag().count, 3);
+    }
+}

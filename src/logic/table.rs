@@ -1,0 +1,268 @@
+//! What a read of the table tells: who is there, who is managed, and who changed a weight.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use super::controller::Controller;
+use super::event::{Command, Note};
+use super::keeper::Keeper;
+use super::ledger::EntryState;
+use super::probes::{Probes, User};
+use super::service::{Binding, DestState, ServiceState, target_of};
+use crate::model::{
+    Check, DriftKind, Mode, Mono, Now, ReadFailure, RealServer, ServiceKey, SkipReason, Snapshot, Verdict,
+    VirtualServer, Weight,
+};
+
+impl Controller {
+    pub(super) fn table_read(
+        &mut self,
+        result: Result<Snapshot, ReadFailure>,
+        now: Now,
+        out: &mut Vec<Command>,
+    ) {
+        let started = self.reading.take().unwrap_or(now.mono);
+        self.last_read = Some(now.mono);
+        // A read that takes longer than the poll interval is not followed by the next at once.
+        let pause = self.policy.poll_interval / 10;
+        self.next_read = (started + self.policy.poll_interval).max(now.mono + pause);
+        match result {
+            Ok(snapshot) => {
+                if self.read_failure.take().is_some() {
+                    out.push(Command::Log(Note::TableBack));
+                }
+                self.first_read.get_or_insert(now.mono);
+                let snapshot = Arc::new(snapshot);
+                self.snapshot = Some(snapshot.clone());
+                self.take_in(&snapshot, now, out);
+                self.reconcile_started = Some(started);
+            }
+            Err(failure) => {
+                if self.read_failure.as_ref() != Some(&failure) {
+                    out.push(Command::Log(Note::TableLost(failure.clone())));
+                }
+                self.read_failure = Some(failure);
+                if self.stale(now.mono) {
+                    self.snapshot = None;
+                }
+            }
+        }
+        self.view_due = true;
+    }
+
+    /// Brings what is remembered in line with a whole read.
+    pub(super) fn take_in(&mut self, snapshot: &Snapshot, now: Now, out: &mut Vec<Command>) {
+        let gone: Vec<ServiceKey> =
+            self.services.keys().filter(|key| snapshot.service(key).is_none()).copied().collect();
+        for key in gone {
+            if let Some(mut state) = self.services.remove(&key) {
+                release_all(&mut state, key, &mut self.probes);
+            }
+            self.dirty.remove(&key);
+        }
+        for service in &snapshot.services {
+            self.take_in_service(service, now, out);
+        }
+        self.look_after_entries(snapshot, out);
+        self.note_missing(snapshot, out);
+    }
+
+    /// Brings one service in line with a newer reading of it.
+    pub(super) fn take_in_service(&mut self, service: &VirtualServer, now: Now, out: &mut Vec<Command>) {
+        let new = !self.services.contains_key(&service.key);
+        let policy = &self.policy;
+        let state = self.services.entry(service.key).or_insert_with(|| ServiceState {
+            policy: policy.service_for(&service.key),
+            ..ServiceState::default()
+        });
+        let Some(managed) = state.policy.and_then(|at| policy.services.get(at)) else {
+            release_all(state, service.key, &mut self.probes);
+            return;
+        };
+        if new && service.refuses_at_zero() && managed.mode == Mode::Enforce && !managed.checks.is_empty() {
+            let scheduler = service.scheduler.clone();
+            out.push(Command::Log(Note::RefusesAtZero { service: service.key, scheduler }));
+        }
+        release_missing(state, service, &mut self.probes);
+        let mut no_port = BTreeSet::new();
+        for row in &service.destinations {
+            let user = (service.key, row.key);
+            let dest = state.dests.entry(row.key).or_default();
+            if rebind(dest, user, row, &managed.checks, &mut self.probes, now.mono) {
+                dest.judge(&self.probes, now.mono);
+                for binding in dest.checks.iter().filter(|b| b.target.is_none()) {
+                    *self.skipped.entry(SkipReason::NoPort).or_default() += 1;
+                    no_port.insert(binding.check.name.clone());
+                }
+            }
+            let in_flight = self.cycle.changes().is_some_and(|changes| changes.contains_key(&user));
+            if !in_flight {
+                let seen = observe(dest, user, row.weight, &mut self.keeper, &self.probes, now);
+                if let Seen::ByOthers { expected } = seen {
+                    *self.drift.entry(DriftKind::Weight).or_default() += 1;
+                    let (service, dest) = user;
+                    let found = row.weight;
+                    out.push(Command::Log(Note::ChangedByOthers { service, dest, expected, found }));
+                } else if let Seen::Adopted(entry) = seen
+                    && self.adopting.remove(&user)
+                {
+                    out.push(Command::Log(Note::Adopted { service: user.0, dest: user.1, entry }));
+                }
+            }
+        }
+        if new {
+            for check in no_port {
+                out.push(Command::Log(Note::NoPort { service: service.key, check }));
+            }
+        }
+        self.dirty.insert(service.key);
+    }
+
+    /// Entries of real servers that are gone are dropped once two reads in a row agree; entries
+    /// that we may not act on are said once.
+    fn look_after_entries(&mut self, snapshot: &Snapshot, out: &mut Vec<Command>) {
+        let mut absent = BTreeSet::new();
+        let mut dropped = Vec::new();
+        for (key, entry) in self.keeper.entries() {
+            let (service, dest) = *key;
+            let row = snapshot.service(&service).and_then(|s| s.destination(&dest));
+            let state = self.services.get(&service);
+            match row {
+                None if self.absent.contains(key) => dropped.push((*key, "the real server is gone")),
+                None => {
+                    absent.insert(*key);
+                }
+                Some(row) if state.is_none_or(|s| s.policy.is_none()) && row.weight != entry.written => {
+                    dropped.push((*key, "somebody gave the weight back"));
+                }
+                Some(_) => {
+                    let ours = state.is_some_and(|s| s.policy.is_some() && self.mode_of(s) == Mode::Enforce);
+                    if !ours && self.noted_unmanaged.insert(*key) {
+                        let owed = entry.owed;
+                        out.push(Command::Log(Note::HeldButNotManaged { service, dest, owed }));
+                    }
+                }
+            }
+        }
+        self.absent = absent;
+        for (key, why) in dropped {
+            self.keeper.drop_entry(&key);
+            out.push(Command::Log(Note::EntryDropped { service: key.0, dest: key.1, why }));
+        }
+    }
+
+    /// Virtual servers that the configuration names and the table lacks: drift, not an error.
+    fn note_missing(&mut self, snapshot: &Snapshot, out: &mut Vec<Command>) {
+        let literals = self.policy.services.iter().flat_map(|s| s.matches.iter().filter_map(|m| m.literal()));
+        let missing: BTreeSet<ServiceKey> = literals.filter(|key| snapshot.service(key).is_none()).collect();
+        for service in missing.difference(&self.missing) {
+            let kind = DriftKind::MissingVirtualServer;
+            *self.drift.entry(kind).or_default() += 1;
+            out.push(Command::Log(Note::Drift { kind, service: *service }));
+        }
+        self.missing = missing;
+    }
+}
+
+/// What one weight in the kernel meant.
+enum Seen {
+    Nothing,
+    /// The drain of an earlier run still stands.
+    Adopted(super::ledger::Entry),
+    /// Somebody else changed what we wrote.
+    ByOthers {
+        expected: Weight,
+    },
+}
+
+/// Compares the kernel's weight with what we know (traps 15, 17, 20).
+fn observe(
+    dest: &mut DestState,
+    user: User,
+    weight: Weight,
+    keeper: &mut Keeper,
+    probes: &Probes,
+    now: Now,
+) -> Seen {
+    let Some(entry) = keeper.get(&user).copied() else {
+        if weight.is_zero() {
+            dest.external_since.get_or_insert(now.wall);
+        } else {
+            dest.external_since = None;
+            dest.owed = Some(weight);
+            keeper.forget_lapsed(&user);
+        }
+        return Seen::Nothing;
+    };
+    dest.external_since = None;
+    dest.owed = Some(entry.owed);
+    if weight == entry.written {
+        keeper.mark_done(&user);
+        return Seen::Adopted(entry);
+    }
+    keeper.drop_entry(&user);
+    dest.owed = Some(weight);
+    if entry.state == EntryState::Pending && weight == entry.owed {
+        // The write never happened (trap 17); whether to make it is decided anew.
+        return Seen::Nothing;
+    }
+    if dest.verdict == Some(Verdict::Down) {
+        dest.raised_by_others(probes, now.mono);
+    }
+    Seen::ByOthers { expected: entry.written }
+}
+
+/// Binds a real server to the targets of its checks; true if any changed.
+fn rebind(
+    dest: &mut DestState,
+    user: User,
+    row: &RealServer,
+    checks: &[Arc<Check>],
+    probes: &mut Probes,
+    now: Mono,
+) -> bool {
+    let bound = |binding: &Binding, probes: &Probes| {
+        let wanted = target_of(&user.0, row, &binding.check);
+        let current = binding.target.and_then(|id| probes.get(id)).map(|t| t.target.as_ref());
+        wanted.as_ref() == current
+    };
+    let same = dest.checks.len() == checks.len()
+        && dest.checks.iter().zip(checks).all(|(b, check)| b.check == *check && bound(b, probes));
+    if same {
+        return false;
+    }
+    let old = std::mem::take(&mut dest.checks);
+    for check in checks {
+        let target = target_of(&user.0, row, check).map(|target| probes.acquire(target, user, now));
+        dest.checks.push(Binding { check: check.clone(), target });
+    }
+    // After the new ones, so that a target both use keeps its state.
+    for id in old.into_iter().filter_map(|b| b.target) {
+        if !dest.checks.iter().any(|b| b.target == Some(id)) {
+            probes.release(id, &user);
+        }
+    }
+    true
+}
+
+fn release_missing(state: &mut ServiceState, service: &VirtualServer, probes: &mut Probes) {
+    state.dests.retain(|key, dest| {
+        let there = service.destination(key).is_some();
+        if !there {
+            release(dest, (service.key, *key), probes);
+        }
+        there
+    });
+}
+
+fn release_all(state: &mut ServiceState, service: ServiceKey, probes: &mut Probes) {
+    for (key, dest) in std::mem::take(&mut state.dests) {
+        release(&dest, (service, key), probes);
+    }
+}
+
+fn release(dest: &DestState, user: User, probes: &mut Probes) {
+    for id in dest.checks.iter().filter_map(|b| b.target) {
+        probes.release(id, &user);
+    }
+}

@@ -1,0 +1,290 @@
+//! From the plan to the kernel: ledger before kernel, read back after, and every result accounted for.
+
+use std::collections::BTreeMap;
+
+use super::controller::{Changes, Controller, Cycle};
+use super::event::{Command, Note};
+use super::ledger::{Entry, EntryState};
+use super::plan::{Plan, ServerFacts, ServiceFacts, plan};
+use crate::model::{
+    Direction, DriftKind, Held, Mono, Now, ServiceKey, VirtualServer, Weight, WeightChange, WriteOutcome,
+    WriteReport,
+};
+
+impl Controller {
+    /// Plans the services that something happened to, and starts carrying the plans out.
+    pub(super) fn plan_dirty(&mut self, now: Now, out: &mut Vec<Command>) {
+        if self.cycle.changes().is_some() {
+            return;
+        }
+        let Some(snapshot) = self.snapshot.clone() else { return };
+        let mut changes = Changes::new();
+        for key in std::mem::take(&mut self.dirty) {
+            let Some(service) = snapshot.service(&key) else { continue };
+            let Some(facts) = self.facts(service, now.mono) else { continue };
+            let plan = plan(&facts);
+            self.note_held(&key, &facts, &plan, out);
+            let due = plan.changes.into_iter().filter(|(change, _)| self.may_write(change, now.mono));
+            changes
+                .extend(due.map(|(change, direction)| ((change.service, change.dest), (change, direction))));
+        }
+        if changes.is_empty() {
+            self.cycle_done(now);
+        } else {
+            self.start(changes, now, out);
+        }
+    }
+
+    pub(super) fn facts(&self, service: &VirtualServer, now: Mono) -> Option<ServiceFacts> {
+        let state = self.services.get(&service.key)?;
+        let policy = self.policy.services.get(state.policy?)?;
+        let servers = service.destinations.iter().filter_map(|row| {
+            let dest = state.dests.get(&row.key)?;
+            Some(ServerFacts {
+                key: row.key,
+                weight: row.weight,
+                owed: dest.owed,
+                verdict: dest.verdict,
+                taken: self.keeper.get(&(service.key, row.key)).is_some(),
+                contested: dest.contested(&self.probes),
+                failing_since: dest.failing_since(&self.probes),
+                last_pass: dest.last_pass(&self.probes),
+            })
+        });
+        Some(ServiceFacts {
+            key: service.key,
+            floor: policy.floor,
+            mode: policy.mode,
+            stale: self.stale(now),
+            ledger_unsaved: !self.keeper.usable(),
+            servers: servers.collect(),
+        })
+    }
+
+    /// Remembers what is wanted and what is held; counts and logs each hold once.
+    fn note_held(&mut self, key: &ServiceKey, facts: &ServiceFacts, plan: &Plan, out: &mut Vec<Command>) {
+        let Some(state) = self.services.get_mut(key) else { return };
+        state.floor = plan.floor;
+        let held: BTreeMap<_, Held> = plan.held.iter().copied().collect();
+        let wanted: BTreeMap<_, Weight> = plan.changes.iter().map(|(c, _)| (c.dest, c.to)).collect();
+        for server in &facts.servers {
+            let Some(dest) = state.dests.get_mut(&server.key) else { continue };
+            dest.wanted = wanted.get(&server.key).copied();
+            let now_held = held.get(&server.key).copied();
+            if now_held == dest.held {
+                continue;
+            }
+            dest.held = now_held;
+            let Some(Held { reason, would }) = now_held else { continue };
+            // A change that had to wait says nothing about how fast we are.
+            dest.decided = None;
+            *state.weight_changes_held.entry(reason).or_default() += 1;
+            out.push(Command::Log(Note::Held {
+                service: *key,
+                dest: server.key,
+                reason,
+                from: server.weight,
+                would,
+            }));
+        }
+    }
+
+    /// A write that just failed waits for the next poll.
+    fn may_write(&self, change: &WeightChange, now: Mono) -> bool {
+        let dest = self.services.get(&change.service).and_then(|s| s.dests.get(&change.dest));
+        dest.is_some_and(|dest| dest.retry_at.is_none_or(|at| at <= now))
+    }
+
+    fn start(&mut self, changes: Changes, now: Now, out: &mut Vec<Command>) {
+        let since = self.reconcile_started.take().unwrap_or(now.mono);
+        let mut takes = false;
+        for (key, (change, direction)) in &changes {
+            if *direction == Direction::Drain {
+                takes = true;
+                let reason = self
+                    .services
+                    .get(&key.0)
+                    .and_then(|s| s.dests.get(&key.1))
+                    .and_then(|d| d.fail_reason(&self.probes));
+                let entry = Entry {
+                    owed: change.from,
+                    written: change.to,
+                    reason,
+                    since: now.wall,
+                    state: EntryState::Pending,
+                };
+                self.keeper.put(*key, entry);
+            }
+        }
+        if takes {
+            let generation = self.keeper.generation();
+            self.cycle = Cycle::Saving { generation, changes, since };
+        } else {
+            self.write(changes, since, out);
+        }
+    }
+
+    fn write(&mut self, changes: Changes, since: Mono, out: &mut Vec<Command>) {
+        if changes.is_empty() {
+            self.cycle = Cycle::Idle;
+            return;
+        }
+        out.push(Command::SetWeights(changes.values().map(|(change, _)| *change).collect()));
+        self.cycle = Cycle::Writing { changes, since };
+    }
+
+    pub(super) fn ledger_saved(
+        &mut self,
+        generation: u64,
+        result: Result<(), String>,
+        now: Now,
+        out: &mut Vec<Command>,
+    ) {
+        let was_usable = self.keeper.usable();
+        let failed = result.is_err();
+        self.keeper.saved(generation, result, now.mono, out);
+        if self.keeper.usable() != was_usable {
+            self.dirty_all();
+        }
+        let Cycle::Saving { generation, mut changes, since } = std::mem::take(&mut self.cycle) else {
+            return;
+        };
+        if self.keeper.is_saved(generation) {
+            self.write(changes, since, out);
+        } else if failed {
+            // Nothing was written: the records go, the drains are held, what is owed is still given back.
+            changes.retain(|key, (_, direction)| {
+                let drain = *direction == Direction::Drain;
+                if drain {
+                    self.keeper.drop_entry(key);
+                }
+                !drain
+            });
+            self.write(changes, since, out);
+        } else {
+            self.cycle = Cycle::Saving { generation, changes, since };
+        }
+    }
+
+    pub(super) fn weights_set(&mut self, report: WriteReport, now: Now, out: &mut Vec<Command>) {
+        let Cycle::Writing { changes, since } = std::mem::take(&mut self.cycle) else { return };
+        let mut unclear = report.results.len() < changes.len();
+        for (change, outcome) in &report.results {
+            let Some((_, direction)) = changes.get(&(change.service, change.dest)) else { continue };
+            unclear |= self.account(change, *direction, outcome, now, out);
+        }
+        self.show(report.services, now, out);
+        self.reconcile_started = Some(since);
+        if unclear {
+            self.start_read(now.mono, out);
+        }
+    }
+
+    /// Puts the rows that were read back in the place of the older ones and looks at them as at a read.
+    fn show(&mut self, services: Vec<VirtualServer>, now: Now, out: &mut Vec<Command>) {
+        for service in services {
+            self.take_in_service(&service, now, out);
+            if let Some(snapshot) = &mut self.snapshot {
+                std::sync::Arc::make_mut(snapshot).replace(service);
+            }
+        }
+    }
+
+    /// One result of a write; true if only a new read can tell what the kernel has.
+    fn account(
+        &mut self,
+        change: &WeightChange,
+        direction: Direction,
+        outcome: &WriteOutcome,
+        now: Now,
+        out: &mut Vec<Command>,
+    ) -> bool {
+        let key = (change.service, change.dest);
+        let drain = direction == Direction::Drain;
+        match outcome {
+            WriteOutcome::Written | WriteOutcome::ReadBack(_) => {
+                self.note_written(change, direction, now, out);
+                if drain {
+                    self.keeper.mark_done(&key);
+                } else {
+                    self.keeper.drop_entry(&key);
+                }
+                // A read-back of something else is then seen as what it is: somebody else's change.
+                false
+            }
+            WriteOutcome::Conflict(found) => {
+                // Over a restore it shows in the row read back, where the entry still stands.
+                if drain {
+                    self.keeper.drop_entry(&key);
+                    *self.drift.entry(DriftKind::Weight).or_default() += 1;
+                    let (service, dest) = key;
+                    let (expected, found) = (change.from, *found);
+                    out.push(Command::Log(Note::ChangedByOthers { service, dest, expected, found }));
+                }
+                // Against somebody who writes faster than we do, the next poll is soon enough.
+                self.not_before_the_next_poll(change, now);
+                false
+            }
+            WriteOutcome::Gone => {
+                self.keeper.drop_entry(&key);
+                let why = "the real server is gone";
+                out.push(Command::Log(Note::EntryDropped {
+                    service: change.service,
+                    dest: change.dest,
+                    why,
+                }));
+                true
+            }
+            WriteOutcome::Failed(cause) => {
+                if drain {
+                    self.keeper.drop_entry(&key);
+                }
+                self.write_failed(change, cause, now, out);
+                false
+            }
+            WriteOutcome::Unknown(cause) => {
+                self.write_failed(change, cause, now, out);
+                true
+            }
+        }
+    }
+
+    fn write_failed(&mut self, change: &WeightChange, cause: &str, now: Now, out: &mut Vec<Command>) {
+        out.push(Command::Log(Note::WriteFailed { change: *change, cause: cause.to_owned() }));
+        self.not_before_the_next_poll(change, now);
+    }
+
+    fn not_before_the_next_poll(&mut self, change: &WeightChange, now: Now) {
+        let service = self.services.get_mut(&change.service);
+        if let Some(dest) = service.and_then(|s| s.dests.get_mut(&change.dest)) {
+            dest.retry_at = Some(now.mono + self.policy.poll_interval / 2);
+        }
+    }
+
+    fn note_written(
+        &mut self,
+        change: &WeightChange,
+        direction: Direction,
+        now: Now,
+        out: &mut Vec<Command>,
+    ) {
+        out.push(Command::Log(Note::WeightChanged { change: *change, direction }));
+        let Some(state) = self.services.get_mut(&change.service) else { return };
+        *state.weight_changes.entry(direction).or_default() += 1;
+        if let Some(decided) = state.dests.get_mut(&change.dest).and_then(|dest| dest.decided.take()) {
+            self.decision_apply_duration.observe(now.mono.since(decided));
+        }
+    }
+
+    fn cycle_done(&mut self, now: Now) {
+        if let Some(since) = self.reconcile_started.take() {
+            self.reconcile_duration.observe(now.mono.since(since));
+            self.last_reconcile = Some(now.wall);
+        }
+    }
+
+    fn dirty_all(&mut self) {
+        let managed = self.services.iter().filter(|(_, s)| s.policy.is_some()).map(|(key, _)| *key);
+        self.dirty.extend(managed);
+    }
+}

@@ -1,0 +1,224 @@
+//! One probe of one target: its phases, and the reason where it did not pass.
+//!
+//! A probe is a single future in the caller's task: nothing is spawned, every buffer has a limit,
+//! and one deadline runs over connect, handshake, request and answer. What the agent could not try
+//! is `Inconclusive`, never a failure of the server.
+
+#[cfg(test)]
+pub mod fixtures;
+mod http;
+mod meter;
+mod reason;
+mod socket;
+mod tcp;
+#[cfg(test)]
+mod tests;
+mod tls;
+mod trust;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::net::TcpStream;
+use tokio::time::{Instant, timeout_at};
+
+use crate::model::{
+    CheckKind, Close, FailReason, HttpOptions, LocalReason, Mono, Outcome, Phases, ProbeReport, Target,
+};
+use crate::os::Clock;
+use reason::{Stop, printable};
+use socket::Dial;
+use trust::{Session, Trust};
+
+/// Carries out probes. Clones share the TLS configurations and the system's trust anchors, which
+/// are read once: a new `Prober` reads them again.
+#[derive(Clone)]
+pub struct Prober {
+    clock: Clock,
+    trust: Arc<Trust>,
+}
+
+impl Prober {
+    pub fn new(clock: Clock) -> Prober {
+        Prober { clock, trust: Arc::new(Trust::new()) }
+    }
+
+    /// One probe. Never panics; ends within the check's timeout, give or take the scheduling.
+    pub async fn run(&self, target: &Target) -> ProbeReport {
+        let timeout = target.spec.pace.timeout;
+        let prepared = timeout_at(self.instant(self.clock.mono() + timeout), self.prepare(target)).await;
+        let mut trace = Trace::begin(self.clock);
+        let deadline = trace.started + timeout;
+        let ended = match prepared {
+            Ok(Ok(attempt)) => timeout_at(self.instant(deadline), attempt.run(&mut trace)).await,
+            Ok(Err(stop)) => Ok(Err(stop)),
+            Err(_) => Ok(Err(Stop::local("getting ready for TLS took longer than the whole probe may"))),
+        };
+        let now = self.clock.mono();
+        let ended = ended.unwrap_or_else(|_| trace.timed_out(now.since(deadline), timeout));
+        trace.report(ended, now)
+    }
+
+    /// Everything that can go wrong on our side before the first packet, so that `started` and the
+    /// measured phases hold nothing of ours.
+    async fn prepare<'a>(&self, target: &'a Target) -> Result<Attempt<'a>, Stop> {
+        let (addr, port) = (target.addr.addr, target.port);
+        let protocol = match &target.spec.kind {
+            CheckKind::Tcp => Protocol::Tcp,
+            CheckKind::Tls(tls) => Protocol::Tls(self.trust.session(tls, None, addr, false).await?),
+            CheckKind::Http(options) => Protocol::Http(http::request(options, addr, port, false)?, options),
+            CheckKind::Https(options, tls) => {
+                let session = self.trust.session(tls, options.host.as_deref(), addr, true).await?;
+                Protocol::Https(session, http::request(options, addr, port, true)?, options)
+            }
+        };
+        Ok(Attempt { dial: Dial::prepare(target)?, close: target.spec.close, protocol })
+    }
+
+    fn instant(&self, moment: Mono) -> Instant {
+        Instant::from_std(self.clock.instant(moment))
+    }
+}
+
+/// What is spoken once connected.
+enum Protocol<'a> {
+    Tcp,
+    Tls(Session),
+    Http(http::ProbeRequest, &'a HttpOptions),
+    Https(Session, http::ProbeRequest, &'a HttpOptions),
+}
+
+/// A probe ready to start.
+struct Attempt<'a> {
+    dial: Dial,
+    close: Close,
+    protocol: Protocol<'a>,
+}
+
+impl Attempt<'_> {
+    /// The probe itself; a pass says what came back.
+    async fn run(self, trace: &mut Trace) -> Result<String, Stop> {
+        let stream = self.dial.connect().await?;
+        trace.connected();
+        match self.protocol {
+            Protocol::Tcp => {
+                tcp::close(stream, self.close);
+                Ok("connected".to_owned())
+            }
+            // The larger futures live on the heap: thousands of bare TCP probes stay small.
+            Protocol::Tls(session) => Box::pin(tls::probe(session, stream, self.close, trace)).await,
+            Protocol::Http(request, options) => {
+                Box::pin(probe_http(stream, request, options, self.close, trace)).await
+            }
+            Protocol::Https(session, request, options) => {
+                Box::pin(probe_https(stream, session, request, options, self.close, trace)).await
+            }
+        }
+    }
+}
+
+async fn probe_http(
+    mut stream: TcpStream,
+    request: http::ProbeRequest,
+    options: &HttpOptions,
+    close: Close,
+    trace: &mut Trace,
+) -> Result<String, Stop> {
+    let answer = http::exchange(&mut stream, request, options, trace).await;
+    tcp::close(stream, close);
+    answer
+}
+
+async fn probe_https(
+    stream: TcpStream,
+    session: Session,
+    request: http::ProbeRequest,
+    options: &HttpOptions,
+    close: Close,
+    trace: &mut Trace,
+) -> Result<String, Stop> {
+    let mut stream = tls::handshake(session, stream, trace).await?;
+    let answer = http::exchange(&mut stream, request, options, trace).await;
+    tls::close(stream, close).await;
+    answer
+}
+
+/// Where a probe stands: decides what a time-out means.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Stage {
+    Connect,
+    Tls,
+    /// The handshake is done; waiting whether the server takes it back.
+    Farewell,
+    Answer,
+}
+
+/// What has been measured so far; outlives the attempt when the deadline cuts it off.
+struct Trace {
+    clock: Clock,
+    started: Mono,
+    stage: Stage,
+    /// When `stage` began.
+    since: Mono,
+    phases: Phases,
+    http_status: Option<u16>,
+}
+
+impl Trace {
+    /// A timer that fires this late is still on time: the runtime's timers tick in milliseconds.
+    const TIMER_SLACK: Duration = Duration::from_millis(5);
+
+    fn begin(clock: Clock) -> Trace {
+        let started = clock.mono();
+        let phases = Phases::default();
+        Trace { clock, started, stage: Stage::Connect, since: started, phases, http_status: None }
+    }
+
+    /// Enters the next stage; returns how long the last one took.
+    fn enter(&mut self, stage: Stage) -> Duration {
+        let now = self.clock.mono();
+        let took = now.since(self.since);
+        (self.stage, self.since) = (stage, now);
+        took
+    }
+
+    fn connected(&mut self) {
+        self.phases.connect = Some(self.enter(Stage::Answer));
+    }
+
+    /// The deadline has passed and `lag` more: beyond a tenth of the timeout the silence may be
+    /// our own.
+    fn timed_out(&self, lag: Duration, timeout: Duration) -> Result<String, Stop> {
+        if lag > (timeout / 10).max(Self::TIMER_SLACK) {
+            let text = format!("the time-out was handled {lag:.1?} late: this director is overloaded");
+            return Err(Stop::Local(LocalReason::Late, text));
+        }
+        let (reason, what) = match self.stage {
+            Stage::Connect => (FailReason::ConnectTimeout, "no connection"),
+            Stage::Tls => (FailReason::TlsTimeout, "TLS handshake not done"),
+            Stage::Farewell => return Ok("TLS handshake done".to_owned()),
+            Stage::Answer if self.http_status.is_some() => {
+                (FailReason::ResponseTimeout, "answer not complete")
+            }
+            Stage::Answer => (FailReason::ResponseTimeout, "no answer"),
+        };
+        Err(Stop::fail(reason, format!("{what} within {timeout:?}")))
+    }
+
+    fn report(mut self, ended: Result<String, Stop>, now: Mono) -> ProbeReport {
+        self.phases.total = now.since(self.started);
+        let (outcome, detail) = match ended {
+            Ok(detail) => (Outcome::Pass, detail),
+            Err(Stop::Fail(reason, detail)) => (Outcome::Fail(reason), detail),
+            Err(Stop::Local(reason, detail)) => (Outcome::Inconclusive(reason), detail),
+        };
+        ProbeReport {
+            outcome,
+            phases: self.phases,
+            http_status: self.http_status,
+            detail: printable(&detail),
+            started: self.started,
+            ended: now,
+        }
+    }
+}

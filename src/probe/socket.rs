@@ -1,0 +1,120 @@
+//! The socket of a probe: source, mark, zone, and a connect whose errors tell ours from the server's.
+
+use std::io;
+use std::net::{IpAddr, SocketAddr, SocketAddrV4, SocketAddrV6};
+use std::time::Duration;
+
+use nix::errno::Errno;
+use nix::net::if_::if_nametoindex;
+use nix::sys::socket::{setsockopt, sockopt};
+use socket2::{Domain, Protocol, Socket, Type};
+use tokio::net::TcpStream;
+
+use super::Stage;
+use super::reason::Stop;
+use crate::model::{CheckKind, Close, ScopedAddr, Target};
+
+/// The kernel's receive buffer of a probe; it doubles the figure for its own bookkeeping. A server
+/// that floods us fills this much, not the megabytes that autotuning would grant.
+const RECEIVE_BUFFER_BYTES: usize = 64 * 1024;
+
+/// A socket ready to connect.
+pub(super) struct Dial {
+    socket: Socket,
+    peer: SocketAddr,
+}
+
+impl Dial {
+    pub fn prepare(target: &Target) -> Result<Dial, Stop> {
+        let spec = &target.spec;
+        let peer = socket_addr("address", &target.addr, target.port)?;
+        let socket = Socket::new(Domain::for_address(peer), Type::STREAM.nonblocking(), Some(Protocol::TCP))
+            .map_err(|e| Stop::of_our_call("socket", &e))?;
+        let option = |what: &str, done: io::Result<()>| done.map_err(|e| Stop::of_our_call(what, &e));
+        if let Some(mark) = spec.mark {
+            let what = || format!("mark {mark} (SO_MARK needs CAP_NET_ADMIN)");
+            socket.set_mark(mark).map_err(|e| Stop::of_our_call(&what(), &e))?;
+        }
+        // Whatever cuts a probe off (a time-out above all) ends it with RST: an orphaned FIN would
+        // be retransmitted for minutes. An orderly close lifts this (`tcp::close`).
+        option("SO_LINGER", socket.set_linger(Some(Duration::ZERO)))?;
+        match spec.kind {
+            CheckKind::Tcp => {
+                if spec.close == Close::Rst {
+                    // Delays the ACK that would complete the handshake (tcp_rcv_synsent_state_process
+                    // in net/ipv4/tcp_input.c), so that the RST leaves in its place and the server's
+                    // application never sees the connection.
+                    option("TCP_QUICKACK", socket.set_tcp_quickack(false))?;
+                }
+            }
+            CheckKind::Tls(_) | CheckKind::Http(_) | CheckKind::Https(..) => {
+                option("SO_RCVBUF", socket.set_recv_buffer_size(RECEIVE_BUFFER_BYTES))?;
+                option("TCP_NODELAY", socket.set_tcp_nodelay(true))?;
+            }
+        }
+        if let Some(source) = &spec.source {
+            bind(&socket, source, peer)?;
+        }
+        Ok(Dial { socket, peer })
+    }
+
+    /// What connect() returns is ours (but a refusal), what arrives later is the server's.
+    pub async fn connect(self) -> Result<TcpStream, Stop> {
+        if let Err(error) = self.socket.connect(&self.peer.into())
+            && error.raw_os_error() != Some(Errno::EINPROGRESS as i32)
+        {
+            return Err(Stop::of_connect_call(&error));
+        }
+        let stream = TcpStream::from_std(self.socket.into()).map_err(|e| Stop::of_our_call("epoll", &e))?;
+        stream.writable().await.map_err(|e| Stop::of_our_call("epoll", &e))?;
+        match stream.take_error() {
+            Ok(None) => Ok(stream),
+            Ok(Some(error)) => Err(Stop::of_connection(&error, Stage::Connect)),
+            Err(error) => Err(Stop::of_our_call("SO_ERROR", &error)),
+        }
+    }
+}
+
+/// Binds the source address, leaving the port to connect(): one chosen here would have to be unique
+/// over all destinations.
+fn bind(socket: &Socket, source: &ScopedAddr, peer: SocketAddr) -> Result<(), Stop> {
+    let addr = source.addr;
+    if addr.is_ipv4() != peer.is_ipv4() {
+        return Err(Stop::local(format!("source {addr} and target {} differ in family", peer.ip())));
+    }
+    setsockopt(socket, sockopt::IpBindAddressNoPort, &true)
+        .map_err(|e| Stop::of_our_call("IP_BIND_ADDRESS_NO_PORT", &e.into()))?;
+    let bound = socket.bind(&socket_addr("source", source, 0)?.into());
+    bound.map_err(|e| match e.raw_os_error() {
+        Some(errno) if errno == Errno::EADDRNOTAVAIL as i32 => {
+            Stop::local(format!("source {addr} is not an address of this host"))
+        }
+        _ => Stop::of_our_call(&format!("source {addr}"), &e),
+    })
+}
+
+/// `option` is the check's, for the way out.
+fn socket_addr(option: &str, scoped: &ScopedAddr, port: u16) -> Result<SocketAddr, Stop> {
+    let addr = match scoped.addr {
+        IpAddr::V4(addr) => return Ok(SocketAddrV4::new(addr, port).into()),
+        IpAddr::V6(addr) => addr,
+    };
+    let scope = match &scoped.zone {
+        Some(zone) => interface_index(zone)?,
+        None if addr.is_unicast_link_local() => {
+            let text = format!("{addr} is link-local: write the check's `{option}` with a zone: {addr}%eth0");
+            return Err(Stop::local(text));
+        }
+        None => 0,
+    };
+    Ok(SocketAddrV6::new(addr, port, 0, scope).into())
+}
+
+/// A zone is an interface's name or number (RFC 4007, 11.2).
+fn interface_index(zone: &str) -> Result<u32, Stop> {
+    match (if_nametoindex(zone), zone.parse()) {
+        (Ok(index), _) => Ok(index),
+        (Err(_), Ok(index)) => Ok(index),
+        (Err(error), Err(_)) => Err(Stop::of_our_call(&format!("zone `{zone}`"), &error.into())),
+    }
+}
