@@ -4,7 +4,7 @@
 #[path = "../tests/metrics/parsed.rs"]
 #[expect(dead_code, reason = "the tests use the rest")]
 mod parsed;
-#[path = "../tests/metrics/views.rs"]
+#[path = "../tests/metrics/views/mod.rs"]
 #[expect(dead_code, reason = "the tests use the rest")]
 mod views;
 

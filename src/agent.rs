@@ -1,5 +1,232 @@
 //! The loop: turns the world into events, has the controller decide, executes its commands.
+//!
+//! The kernel's table belongs to one task, the ledger file to one blocking call at a time, each
+//! probe to a task of its own; all answer with an event. Nothing here decides anything.
 
 mod handle;
+mod log;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::{mpsc, oneshot};
 
 pub use handle::*;
+
+use crate::ipvs::Table;
+use crate::logic::{Command, Controller, Event, Start};
+use crate::model::{Mono, ReadFailure, View, WeightChange};
+use crate::os::Clock;
+use crate::probe::Prober;
+use crate::state_file::StateDirectory;
+
+/// How long a stop waits for a write under way to be read back and put on record.
+const STOP_GRACE: Duration = Duration::from_secs(5);
+
+/// What the loop works with.
+pub struct Parts {
+    pub clock: Clock,
+    pub start: Start,
+    pub table: Table,
+    pub prober: Prober,
+    /// `None`: nothing is managed, so there is nothing to remember.
+    pub state: Option<Arc<StateDirectory>>,
+    pub requests: mpsc::Receiver<Request>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Ended {
+    /// Somebody asked for it.
+    #[error("stopped")]
+    Stopped,
+    /// The very first read was refused: going on would only pretend to manage anything.
+    #[error(transparent)]
+    NoPermission(ReadFailure),
+}
+
+/// Runs until [`Request::Stop`], or until it is clear that it may not do its work.
+pub async fn run(parts: Parts) -> Ended {
+    let Parts { clock, start, table, prober, state, mut requests } = parts;
+    let managing = start.policy.mode.is_some();
+    // One message at most for each probe in flight, the table and the ledger: never full.
+    let (events, mut inbox) = mpsc::channel(start.probes_in_flight_limit + 8);
+    let mut shell =
+        Shell { table: spawn_table(table, events.clone()), events, prober, state, waiting: Vec::new() };
+    let mut controller = Controller::new(start, clock.now());
+    let mut first_read = true;
+    let mut stop_by: Option<Mono> = None;
+    shell.step(&mut controller, Event::Tick, clock);
+    loop {
+        let wake = [controller.next_wake(), stop_by].into_iter().flatten().min();
+        let wake = clock.instant(wake.unwrap_or_else(|| clock.mono() + Duration::from_secs(3600)));
+        tokio::select! {
+            Some(event) = inbox.recv() => {
+                if let Event::TableRead(result) = &event {
+                    if let (true, true, Err(failure @ ReadFailure::NoPermission)) = (first_read, managing, result) {
+                        return Ended::NoPermission(failure.clone());
+                    }
+                    first_read = false;
+                }
+                shell.step(&mut controller, event, clock);
+            }
+            Some(request) = requests.recv(), if stop_by.is_none() => {
+                if shell.answer(&mut controller, request, &mut requests, clock) {
+                    stop_by = Some(clock.mono() + STOP_GRACE);
+                    shell.step(&mut controller, Event::Stopping, clock);
+                }
+            }
+            () = tokio::time::sleep_until(wake.into()) => shell.step(&mut controller, Event::Tick, clock),
+        }
+        if let Some(by) = stop_by
+            && (controller.at_rest() || clock.mono() >= by)
+        {
+            return Ended::Stopped;
+        }
+    }
+}
+
+/// The executing side of the loop.
+struct Shell {
+    events: mpsc::Sender<Event>,
+    table: mpsc::Sender<TableJob>,
+    prober: Prober,
+    state: Option<Arc<StateDirectory>>,
+    /// Who waits for the next view.
+    waiting: Vec<oneshot::Sender<Arc<View>>>,
+}
+
+enum TableJob {
+    Read,
+    Set(Vec<WeightChange>),
+}
+
+impl Shell {
+    fn step(&mut self, controller: &mut Controller, event: Event, clock: Clock) {
+        for command in controller.step(event, clock.now()) {
+            self.execute(command);
+        }
+    }
+
+    fn execute(&mut self, command: Command) {
+        match command {
+            Command::ReadTable => self.send_table(TableJob::Read),
+            Command::SetWeights(changes) => self.send_table(TableJob::Set(changes)),
+            Command::Probe { id, target } => {
+                let (prober, events) = (self.prober.clone(), self.events.clone());
+                tokio::spawn(async move {
+                    let report = prober.run(&target).await;
+                    tracing::trace!(target = %target.addr.addr, port = target.port, outcome = ?report.outcome, detail = report.detail, "probe");
+                    // The loop has ended: nobody wants the result.
+                    let _ = events.send(Event::ProbeEnded { id, report }).await;
+                });
+            }
+            Command::SaveLedger { generation, ledger } => {
+                let (state, events) = (self.state.clone(), self.events.clone());
+                tokio::task::spawn_blocking(move || {
+                    let result = match state {
+                        Some(state) => state.save(&ledger).map_err(|e| e.to_string()),
+                        None => Err("there is no state directory without a configuration".to_owned()),
+                    };
+                    let _ = events.blocking_send(Event::LedgerSaved { generation, result });
+                });
+            }
+            Command::Publish(view) => {
+                for reply in self.waiting.drain(..) {
+                    // Whoever asked has gone.
+                    let _ = reply.send(view.clone());
+                }
+            }
+            Command::Log(note) => log::note(&note),
+        }
+    }
+
+    /// The controller has one read and one write under way at most, so there is always room.
+    fn send_table(&self, job: TableJob) {
+        if self.table.try_send(job).is_err() {
+            tracing::error!("the table's task takes no more work");
+        }
+    }
+
+    /// Answers a request; true if it is the end.
+    fn answer(
+        &mut self,
+        controller: &mut Controller,
+        request: Request,
+        more: &mut mpsc::Receiver<Request>,
+        clock: Clock,
+    ) -> bool {
+        match request {
+            Request::View { mut max_age, reply } => {
+                self.waiting.push(reply);
+                // All that wait by now share one view.
+                let mut other = None;
+                while let Ok(request) = more.try_recv() {
+                    match request {
+                        Request::View { max_age: age, reply } => {
+                            max_age = max_age.min(age);
+                            self.waiting.push(reply);
+                        }
+                        Request::Probe { .. } | Request::Reloaded(_) | Request::Stop => {
+                            other = Some(request);
+                            break;
+                        }
+                    }
+                }
+                self.step(controller, Event::ViewWanted { max_age }, clock);
+                other.is_some_and(|request| self.answer(controller, request, more, clock))
+            }
+            Request::Probe { service, dest, check, reply } => {
+                let targets = controller.hand_targets(service, dest, check.as_deref());
+                let prober = self.prober.clone();
+                tokio::spawn(async move {
+                    let answer = match targets {
+                        Ok(targets) => Ok(probe_by_hand(&prober, targets).await),
+                        Err(refused) => Err(refused),
+                    };
+                    let _ = reply.send(answer);
+                });
+                false
+            }
+            Request::Reloaded(reloaded) => {
+                let event = match reloaded {
+                    Some(Reloaded { policy, hash }) => Event::PolicyLoaded { policy, hash },
+                    None => Event::PolicyRefused,
+                };
+                self.step(controller, event, clock);
+                false
+            }
+            Request::Stop => true,
+        }
+    }
+}
+
+/// One probe of each, one after the other.
+pub async fn probe_by_hand(
+    prober: &Prober,
+    targets: Vec<(Arc<crate::model::Check>, crate::model::Target)>,
+) -> Vec<HandProbe> {
+    let mut done = Vec::with_capacity(targets.len());
+    for (check, target) in targets {
+        let report = prober.run(&target).await;
+        let target = crate::model::DestKey { addr: target.addr.addr, port: target.port };
+        done.push(HandProbe { check, target, report });
+    }
+    done
+}
+
+/// The task that owns the table: it awaits one call at a time, for as long as the agent lives.
+fn spawn_table(mut table: Table, events: mpsc::Sender<Event>) -> mpsc::Sender<TableJob> {
+    let (jobs, mut queue) = mpsc::channel(4);
+    tokio::spawn(async move {
+        while let Some(job) = queue.recv().await {
+            let event = match job {
+                TableJob::Read => Event::TableRead(table.snapshot().await),
+                TableJob::Set(changes) => Event::WeightsSet(table.set_weights(&changes).await),
+            };
+            if events.send(event).await.is_err() {
+                return;
+            }
+        }
+    });
+    jobs
+}

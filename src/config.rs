@@ -16,10 +16,10 @@ mod settings;
 mod tls;
 mod values;
 
-use std::collections::BTreeMap;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
+use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
 pub use address::{ListenAddr, ListenAddrError};
@@ -35,6 +35,9 @@ use reader::Reader;
 pub const MAX_FILE_BYTES: u64 = 4 << 20;
 /// The largest file that a configuration names (certificates, keys), in bytes.
 pub const MAX_PEM_BYTES: u64 = 1 << 20;
+
+/// In a larger text (some 3,000 services) only the first fault of syntax is reported.
+const MAX_RECOVERED_BYTES: usize = 256 << 10;
 
 /// A configuration without faults.
 #[derive(Debug, Clone, PartialEq)]
@@ -78,7 +81,7 @@ pub fn parse(
     read_file: &dyn Fn(&Path) -> std::io::Result<Vec<u8>>,
 ) -> Result<Config, Vec<Problem>> {
     let mut faults = Faults::default();
-    let (document, errors) = DeTable::parse_recoverable(text);
+    let (document, errors) = parse_toml(text);
     for error in &errors {
         faults.syntax(error.span().map_or(text.len(), |span| span.start), syntax(error));
     }
@@ -155,9 +158,8 @@ fn walk(document: &DeTable<'_>, top: Place, files: &mut tls::Files<'_>, faults: 
     policy.poll_interval = settings::read_ipvs(ipvs, faults);
 
     let defaults = defaults.map(|table| check::read_defaults(&table, faults)).unwrap_or_default();
-    let mut checks = checks
-        .map(|table| check::read_checks(&table, &defaults, files, faults))
-        .unwrap_or_else(BTreeMap::new);
+    let mut checks =
+        checks.map(|table| check::read_checks(&table, &defaults, files, faults)).unwrap_or_default();
     let services =
         services.map(|value| service::read_services(&value, mode, &mut checks, faults)).unwrap_or_default();
     for named in checks.values().filter(|named| !named.used) {
@@ -166,6 +168,18 @@ fn walk(document: &DeTable<'_>, top: Place, files: &mut tls::Files<'_>, faults: 
     let (services, own_modes) = services.into_iter().unzip();
     policy.services = services;
     Walked { policy, settings, checks: checks.len(), own_modes }
+}
+
+/// The document as far as it is one, and what is not TOML in it. The parser remembers an error for
+/// every byte if need be, 300 bytes each: in a large text only the first is looked for.
+fn parse_toml(text: &str) -> (Spanned<DeTable<'_>>, Vec<toml::de::Error>) {
+    if text.len() <= MAX_RECOVERED_BYTES {
+        return DeTable::parse_recoverable(text);
+    }
+    match DeTable::parse(text) {
+        Ok(document) => (document, Vec::new()),
+        Err(first) => (Spanned::new(0..0, DeTable::new()), vec![first]),
+    }
 }
 
 /// The parser's words, where they are clear.

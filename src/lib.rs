@@ -2,11 +2,14 @@
 pub mod agent;
 pub mod cli;
 pub mod config;
+pub mod demo;
 pub mod ipvs;
+pub mod logging;
 pub mod logic;
 pub mod metrics;
 pub mod model;
 pub mod os;
 pub mod probe;
+pub mod state_file;
 pub mod status;
 pub mod web;

@@ -1,6 +1,10 @@
 //! What is the operating system's: clocks, signals, limits, capabilities, sd_notify.
 
+use std::io;
 use std::time::{Duration, Instant, SystemTime};
+
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
+use tokio::signal::unix;
 
 use crate::model::{Mono, Now, Wall};
 
@@ -28,5 +32,81 @@ impl Clock {
     /// The instant of a moment, for `tokio::time::sleep_until` and `timeout_at`.
     pub fn instant(&self, moment: Mono) -> Instant {
         self.start + moment.since_start()
+    }
+}
+
+/// CAP_NET_ADMIN (include/uapi/linux/capability.h).
+const CAP_NET_ADMIN: u32 = 12;
+
+/// True if this process may use IPVS's netlink commands, as far as its own capabilities tell. In a
+/// user namespace of its own the kernel refuses all the same (EPERM).
+pub fn has_net_admin() -> io::Result<bool> {
+    let status = std::fs::read_to_string("/proc/thread-self/status")?;
+    let line = status.lines().find_map(|line| line.strip_prefix("CapEff:")).map(str::trim);
+    let mask = line.and_then(|hex| u64::from_str_radix(hex, 16).ok());
+    let mask = mask.ok_or_else(|| io::Error::other("/proc/thread-self/status has no CapEff line"))?;
+    Ok(mask & (1 << CAP_NET_ADMIN) != 0)
+}
+
+/// Raises the soft limit of open files to the hard one (trap 53); the limit then in force.
+pub fn raise_open_files() -> io::Result<u64> {
+    let (soft, hard) = getrlimit(Resource::RLIMIT_NOFILE)?;
+    if soft < hard {
+        setrlimit(Resource::RLIMIT_NOFILE, hard, hard)?;
+    }
+    Ok(hard)
+}
+
+/// Changes at every boot: weights taken before it are not ours to give back after it.
+pub fn boot_id() -> io::Result<String> {
+    Ok(std::fs::read_to_string("/proc/sys/kernel/random/boot_id")?.trim().to_owned())
+}
+
+/// Differs between directors, stays the same on one: it spreads their probes.
+pub fn director_seed() -> u64 {
+    let host = nix::unistd::gethostname().unwrap_or_default();
+    // Containers and minimal systems may have none; the name is then enough.
+    let machine = std::fs::read("/etc/machine-id").unwrap_or_default();
+    let bytes = host.as_encoded_bytes().iter().chain(&machine);
+    bytes.fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3))
+}
+
+/// What the operator or the service manager asks for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Signal {
+    Stop,
+    Reload,
+}
+
+/// SIGTERM, SIGINT and SIGHUP, from the moment this is made.
+#[derive(Debug)]
+pub struct Signals {
+    terminate: unix::Signal,
+    interrupt: unix::Signal,
+    hangup: unix::Signal,
+}
+
+impl Signals {
+    pub fn new() -> io::Result<Signals> {
+        Ok(Signals {
+            terminate: unix::signal(unix::SignalKind::terminate())?,
+            interrupt: unix::signal(unix::SignalKind::interrupt())?,
+            hangup: unix::signal(unix::SignalKind::hangup())?,
+        })
+    }
+
+    pub async fn next(&mut self) -> Signal {
+        tokio::select! {
+            _ = self.terminate.recv() => Signal::Stop,
+            _ = self.interrupt.recv() => Signal::Stop,
+            _ = self.hangup.recv() => Signal::Reload,
+        }
+    }
+}
+
+/// Tells the service manager, if there is one (sd_notify(3)).
+pub fn notify(state: sd_notify::NotifyState<'_>) {
+    if let Err(error) = sd_notify::notify(&[state]) {
+        tracing::warn!(%error, "the service manager could not be told");
     }
 }

@@ -137,7 +137,7 @@ async fn probe_https(
     close: Close,
     trace: &mut Trace,
 ) -> Result<String, Stop> {
-    let mut stream = tls::handshake(session, stream, trace).await?;
+    let mut stream = tls::handshake(session, stream, close, trace).await?;
     let answer = http::exchange(&mut stream, request, options, trace).await;
     tls::close(stream, close).await;
     answer

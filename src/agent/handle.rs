@@ -6,7 +6,7 @@ use std::time::Duration;
 use tokio::sync::{mpsc, oneshot};
 
 pub use crate::model::ProbeRefused;
-use crate::model::{Check, DestKey, ProbeReport, ServiceKey, View};
+use crate::model::{Check, DestKey, Policy, ProbeReport, ServiceKey, View};
 
 /// Requests waiting for the loop; more wait in the caller.
 const QUEUE: usize = 64;
@@ -23,6 +23,16 @@ pub enum Request {
         check: Option<String>,
         reply: oneshot::Sender<Result<Vec<HandProbe>, ProbeRefused>>,
     },
+    /// The configuration was read again; `None`: it could not be, the old one stays.
+    Reloaded(Option<Reloaded>),
+    /// End, leaving the table as it is.
+    Stop,
+}
+
+#[derive(Debug, Clone)]
+pub struct Reloaded {
+    pub policy: Arc<Policy>,
+    pub hash: u64,
 }
 
 /// One probe by hand.
@@ -65,5 +75,13 @@ impl Handle {
         let (reply, answer) = oneshot::channel();
         self.requests.send(Request::Probe { service, dest, check, reply }).await.map_err(|_| AgentGone)?;
         answer.await.map_err(|_| AgentGone)
+    }
+
+    pub async fn reloaded(&self, reloaded: Option<Reloaded>) -> Result<(), AgentGone> {
+        self.requests.send(Request::Reloaded(reloaded)).await.map_err(|_| AgentGone)
+    }
+
+    pub async fn stop(&self) -> Result<(), AgentGone> {
+        self.requests.send(Request::Stop).await.map_err(|_| AgentGone)
     }
 }

@@ -62,27 +62,19 @@ pub(super) fn read_checks(
     let mut checks = BTreeMap::new();
     if table.value.len() > MAX_CHECKS {
         faults.fault(&table.place, format!("has {} checks: at most {MAX_CHECKS}", table.value.len()));
-        return checks;
     }
     for (key, value) in table.value {
         let key_name: &str = key.get_ref();
         let place = Place { at: key.span().start, key: join(&table.place.key, key_name) };
-        match name(key_name) {
-            Ok(_) => {}
-            Err(Bad::Message(message) | Bad::Form(message)) => faults.fault(&place, message),
-            Err(Bad::Kind) => {}
+        if let Err(message) = name(key_name) {
+            faults.fault(&place, message);
         }
-        let check = match value.get_ref() {
-            DeValue::Table(check) => {
+        let check = match value.get_ref().as_table() {
+            Some(check) => {
                 let reader = Reader::new(&keys::CHECK, place.clone(), check, faults);
                 read_check(key_name, reader, defaults, files)
             }
-            DeValue::String(_)
-            | DeValue::Integer(_)
-            | DeValue::Float(_)
-            | DeValue::Boolean(_)
-            | DeValue::Datetime(_)
-            | DeValue::Array(_) => {
+            None => {
                 faults.fault(&place, "is no table: write [check.NAME] and below it the check's keys");
                 None
             }
@@ -111,7 +103,7 @@ fn read_check(
     let (http, host_place) = http::read(&mut reader);
     let tls = tls::read(&mut reader, files);
     if check_type == Some(CheckType::Https) {
-        warn_of_host(&http, &tls, host_place.as_ref(), reader.faults);
+        require_certifiable_host(&http, &tls, host_place.as_ref(), reader.faults);
     }
     reader.finish();
     let kind = match check_type? {
@@ -164,14 +156,17 @@ fn addresses(reader: &mut Reader<'_, '_>) -> (Option<ScopedAddr>, Option<ScopedA
         && address::is_link_local(address.value.addr)
         && address.value.zone.is_none()
     {
-        let message = "is link-local and has no zone, so no probe can reach it: write it as \"fe80::1%eth0\"";
+        let message = format!(
+            "is link-local and has no zone, so no probe can reach it: write \"{}%eth0\" or the like",
+            address.value.addr
+        );
         reader.faults.warn(&address.place, message);
     }
     (address.map(|a| a.value), source.map(|s| s.value))
 }
 
 /// Without `server-name` the certificate must be for `host`, which then has to be such a name.
-fn warn_of_host(http: &HttpOptions, tls: &TlsOptions, host: Option<&Place>, faults: &mut Faults) {
+fn require_certifiable_host(http: &HttpOptions, tls: &TlsOptions, host: Option<&Place>, faults: &mut Faults) {
     if let (None, Some(host), Some(place)) = (&tls.server_name, &http.host, host)
         && !tls::is_server_name(http::host_name(host))
     {

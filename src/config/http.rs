@@ -221,14 +221,12 @@ fn body_pattern(value: &DeValue<'_>) -> Result<String, Bad> {
 
 /// In one line: the crate draws a picture of several.
 fn regex_fault(error: &regex::Error) -> String {
-    match error {
-        regex::Error::CompiledTooBig(limit) => format!("compiles to more than {limit} bytes"),
-        other => {
-            let picture = other.to_string();
-            let reason = picture.lines().find_map(|l| l.strip_prefix("error: "));
-            format!("is no regular expression: {}", reason.unwrap_or("it does not parse"))
-        }
+    if let regex::Error::CompiledTooBig(limit) = error {
+        return format!("compiles to more than {limit} bytes");
     }
+    let picture = error.to_string();
+    let reason = picture.lines().find_map(|l| l.strip_prefix("error: "));
+    format!("is no regular expression: {}", reason.unwrap_or("it does not parse"))
 }
 
 #[cfg(test)]

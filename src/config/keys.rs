@@ -70,7 +70,7 @@ const ADDRESS: &str = "an IP address, such as \"10.0.0.2\" or \"fe80::1%eth0\"";
 const FILE: &str = "the path of a PEM file";
 
 pub static TOP: Section = Section {
-    title: "top level",
+    title: "the top level",
     keys: &[
         key("mode", MODE, Value("\"enforce\"")),
         key("web", "a table, [web]", Otherwise("its keys' defaults")),
@@ -157,7 +157,7 @@ pub static CHECK: Section = Section {
         key("rise", RUN, INHERITED),
         key("fall", RUN, INHERITED),
         key("fast-interval", INTERVAL, INHERITED),
-        key("port", "a port from 1 to 65535", Otherwise("the real server's")),
+        key("port", "a port from 1 to 65535", Otherwise("the real server's; in DR and TUN the service's")),
         key("address", ADDRESS, Otherwise("the real server's")),
         key("source", ADDRESS, Otherwise("the kernel's choice")),
         key("mark", "a whole number from 1 to 4294967295", Otherwise("no mark")),

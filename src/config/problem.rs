@@ -4,6 +4,9 @@ use std::fmt::Write as _;
 
 /// More faults than this are counted, not listed.
 const MAX_PROBLEMS: usize = 1000;
+/// Behind so many faults no more guesses are made at what was meant: each compares a name with all
+/// others, and there may be thousands.
+const MAX_GUESSED: usize = 50;
 
 /// One thing that is wrong with a configuration, or worth a warning.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -95,8 +98,8 @@ enum Cause {
     Syntax,
     /// Wrong by itself.
     Own,
-    /// Perhaps only the effect of a line that is not TOML: something is missing.
-    Absence,
+    /// Perhaps only the effect of a line that is not TOML.
+    Doubtful,
 }
 
 impl Faults {
@@ -108,10 +111,15 @@ impl Faults {
         self.push(Found { place: place.clone(), message: message.into(), cause: Cause::Own });
     }
 
-    /// Something that should be there is not; not reported where a line is not even TOML, for
-    /// there it may well be on that line.
-    pub fn absence(&mut self, place: &Place, message: impl Into<String>) {
-        self.push(Found { place: place.clone(), message: message.into(), cause: Cause::Absence });
+    /// Something is missing, or not where it belongs: not reported where a line is not even TOML,
+    /// for then it may well be that line.
+    pub fn doubtful(&mut self, place: &Place, message: impl Into<String>) {
+        self.push(Found { place: place.clone(), message: message.into(), cause: Cause::Doubtful });
+    }
+
+    /// False once there are so many that guesses at what was meant take too long.
+    pub fn may_guess(&self) -> bool {
+        self.faults.len() < MAX_GUESSED
     }
 
     /// True if nothing at or below this key is reported yet: an empty list is then the fault
@@ -149,7 +157,7 @@ impl Faults {
         faults.retain(|f| match f.cause {
             Cause::Syntax => seen_broken.insert(lines.line(f.place.at)),
             Cause::Own => !broken.contains(&lines.line(f.place.at)),
-            Cause::Absence => broken.is_empty(),
+            Cause::Doubtful => broken.is_empty(),
         });
         let mut problems = lines.problems(faults);
         if self.unlisted > 0

@@ -120,7 +120,7 @@ impl<'t, 'f> Reader<'t, 'f> {
         if self.table.get(name).is_none() {
             let form = self.section.key(name).map_or("", |key| key.form);
             let place = Place { at: self.place.at, key: join(&self.place.key, name) };
-            self.faults.absence(&place, format!("is missing: write {form}"));
+            self.faults.doubtful(&place, format!("is missing: write {form}"));
         }
     }
 
@@ -197,7 +197,7 @@ fn kind(value: &DeValue<'_>) -> &'static str {
         DeValue::String(_) => "a text",
         DeValue::Integer(_) => "a whole number",
         DeValue::Float(_) => "a fraction",
-        DeValue::Boolean(_) => "true or false",
+        DeValue::Boolean(_) => "a boolean",
         DeValue::Datetime(_) => "a date or time",
         DeValue::Array(_) => "a list",
         DeValue::Table(_) => "a table",

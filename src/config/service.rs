@@ -27,16 +27,11 @@ pub(super) fn read_services(
     faults: &mut Faults,
 ) -> Vec<(ServicePolicy, Mode)> {
     let DeValue::Array(array) = value.value else {
-        let message = match value.value {
-            DeValue::Table(_) => "is one table, of which there are several: write [[service]]",
-            DeValue::String(_)
-            | DeValue::Integer(_)
-            | DeValue::Float(_)
-            | DeValue::Boolean(_)
-            | DeValue::Datetime(_)
-            | DeValue::Array(_) => "is no table: write [[service]] and below it the service's keys",
-        };
-        faults.fault(&value.place, message);
+        if value.value.is_table() {
+            faults.doubtful(&value.place, "is one table, of which there are several: write [[service]]");
+        } else {
+            faults.fault(&value.place, "is no table: write [[service]] and below it the service's keys");
+        }
         return Vec::new();
     };
     if array.len() > MAX_SERVICES {
@@ -47,16 +42,11 @@ pub(super) fn read_services(
     let mut patterns = Patterns::default();
     for (i, element) in array.iter().enumerate() {
         let place = Place { at: element.span().start, key: format!("{}[{i}]", value.place.key) };
-        match element.get_ref() {
-            DeValue::Table(table) => {
+        match element.get_ref().as_table() {
+            Some(table) => {
                 services.extend(read_service(place, table, global, checks, &mut patterns, faults));
             }
-            DeValue::String(_)
-            | DeValue::Integer(_)
-            | DeValue::Float(_)
-            | DeValue::Boolean(_)
-            | DeValue::Datetime(_)
-            | DeValue::Array(_) => faults.fault(&place, "is no table: write [[service]]"),
+            None => faults.fault(&place, "is no table: write [[service]]"),
         }
     }
     if patterns.count > MAX_PATTERNS {
@@ -76,7 +66,7 @@ fn read_service(
 ) -> Option<(ServicePolicy, Mode)> {
     let mut reader = Reader::new(&keys::SERVICE, place, table, faults);
     let matches = read_matches(&mut reader, patterns);
-    let name = reader.optional("name", |value| name(text(value)?));
+    let name = reader.optional("name", |value| name(text(value)?).map_err(Bad::Message));
     let checks = read_names(&mut reader, checks);
     let floor = reader.optional("floor", floor).unwrap_or(Floor::DEFAULT);
     let quorum = reader.optional("quorum", number(1..=u32::from(u16::MAX))).unwrap_or(1);
@@ -99,14 +89,17 @@ fn read_matches(reader: &mut Reader<'_, '_>, patterns: &mut Patterns) -> Option<
     reader.require("match");
     let list = reader.list("match", |value| {
         let written = text(value)?;
-        pattern::parse(written).map_err(|e| Bad::Message(format!("{} {e}", quote(written))))
+        pattern::parse(written).map_err(|e| Bad::Message(format!("{}: {e}", quote(written))))
     })?;
     if list.value.is_empty() && reader.faults.none_below(&list.place) {
         reader.faults.fault(&list.place, "is empty, so that the service has no virtual server");
     }
     for pattern in &list.value {
         if let Some(earlier) = patterns.add(pattern) {
-            let message = format!("never applies: {} ({}) has it all", earlier.value, earlier.place.key);
+            let message = format!(
+                "adds nothing: {} ({}) comes first and matches all of it",
+                earlier.value, earlier.place.key
+            );
             reader.faults.warn(&pattern.place, message);
         }
     }
@@ -132,14 +125,15 @@ fn read_names(reader: &mut Reader<'_, '_>, checks: &mut BTreeMap<String, Named>)
                 named.used = true;
                 found.extend(named.check.clone());
             }
-            None => reader.faults.absence(place, unknown_check(name, checks)),
+            None => reader.faults.doubtful(place, unknown_check(name, checks, reader.faults)),
         }
     }
     Some(found)
 }
 
-fn unknown_check(name: &str, checks: &BTreeMap<String, Named>) -> String {
-    match nearest(name, checks.keys().map(String::as_str)) {
+fn unknown_check(name: &str, checks: &BTreeMap<String, Named>, faults: &Faults) -> String {
+    let known = checks.keys().map(String::as_str).filter(|_| faults.may_guess());
+    match nearest(name, known) {
         Some(meant) => format!("there is no [check.NAME] for {}; do you mean {}?", quote(name), quote(meant)),
         None => format!("there is no [check.NAME] for {}", quote(name)),
     }

@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use rustls::pki_types::pem::{Error as PemError, PemObject};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
+use rustls::server::ParsedCertificate;
 use rustls::{InconsistentKeys, RootCertStore};
 use toml::de::DeValue;
 
@@ -26,14 +27,14 @@ impl<'r> Files<'r> {
         Files { read, files: BTreeMap::new() }
     }
 
-    fn get(&mut self, path: &str) -> Result<Arc<PemFile>, Bad> {
+    fn get(&mut self, path: &str) -> Result<Arc<PemFile>, String> {
         let path = PathBuf::from(path);
         let read = self.read;
         let file = self.files.entry(path.clone()).or_insert_with(|| match read(&path) {
             Ok(pem) => Ok(Arc::new(PemFile { path, pem })),
             Err(e) => Err(format!("{} cannot be read: {e}", quote(&path.to_string_lossy()))),
         });
-        file.clone().map_err(Bad::Message)
+        file.clone()
     }
 }
 
@@ -42,9 +43,8 @@ pub(super) fn read(reader: &mut Reader<'_, '_>, files: &mut Files<'_>) -> TlsOpt
     let server_name = reader.optional("server-name", server_name);
     let verify = reader.optional("verify", boolean).unwrap_or(true);
     let ca = reader.placed("ca-file", |value| {
-        let file = files.get(path(value)?)?;
-        trusted(&file).map_err(Bad::Message)?;
-        Ok(file)
+        let file = files.get(path(value)?);
+        file.and_then(|file| trusted(&file).map(|()| file)).map_err(Bad::Message)
     });
     if let Some(ca) = &ca
         && !verify
@@ -92,19 +92,17 @@ fn client_certificate(reader: &mut Reader<'_, '_>, files: &mut Files<'_>) -> Opt
     }
     let mut get = |path: Option<Placed<String>>, check: fn(&PemFile) -> Result<(), String>| {
         let Placed { value, place } = path?;
-        let message = match files.get(&value) {
-            Ok(file) => match check(&file) {
-                Ok(()) => return Some(Placed { value: file, place }),
-                Err(message) => message,
-            },
-            Err(Bad::Message(message) | Bad::Form(message)) => message,
-            Err(Bad::Kind) => return None,
-        };
-        reader.faults.fault(&place, message);
-        None
+        match files.get(&value).and_then(|file| check(&file).map(|()| file)) {
+            Ok(file) => Some(Placed { value: file, place }),
+            Err(message) => {
+                reader.faults.fault(&place, message);
+                None
+            }
+        }
     };
-    let certificate = get(certificate, |file| certificates(file).map(|_| ()))?;
-    let key = get(key, |file| private_key(file).map(|_| ()))?;
+    let certificate = get(certificate, end_entity);
+    let key = get(key, |file| private_key(file).map(|_| ()));
+    let (certificate, key) = (certificate?, key?);
     if let Err(message) = belong_together(&certificate.value, &key.value) {
         reader.faults.fault(&key.place, message);
     }
@@ -118,6 +116,18 @@ fn certificates(file: &PemFile) -> Result<Vec<CertificateDer<'static>>, String> 
         Ok(list) if list.is_empty() => Err(format!("{} holds no certificate in PEM form", quote(&path))),
         Ok(list) => Ok(list),
         Err(e) => Err(format!("{} is not well-formed PEM: {e}", quote(&path))),
+    }
+}
+
+/// The file's first certificate is the client's own; those behind it lead to its root.
+fn end_entity(file: &PemFile) -> Result<(), String> {
+    let chain = certificates(file)?;
+    match chain.first().map(ParsedCertificate::try_from) {
+        None | Some(Ok(_)) => Ok(()),
+        Some(Err(e)) => {
+            let path = file.path.to_string_lossy();
+            Err(format!("{}: its first certificate cannot be read: {e}", quote(&path)))
+        }
     }
 }
 
@@ -136,11 +146,12 @@ fn trusted(file: &PemFile) -> Result<(), String> {
 fn private_key(file: &PemFile) -> Result<PrivateKeyDer<'static>, String> {
     let path = file.path.to_string_lossy();
     // An encrypted key (PKCS #8 with a password) is another kind of PEM section, so not found.
-    PrivateKeyDer::from_pem_slice(&file.pem).map_err(|e| match e {
-        PemError::NoItemsFound => {
+    PrivateKeyDer::from_pem_slice(&file.pem).map_err(|e| {
+        if matches!(e, PemError::NoItemsFound) {
             format!("{} holds no private key in PEM form (one with a password cannot be used)", quote(&path))
+        } else {
+            format!("{} is not well-formed PEM: {e}", quote(&path))
         }
-        other => format!("{} is not well-formed PEM: {other}", quote(&path)),
     })
 }
 

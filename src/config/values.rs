@@ -83,7 +83,7 @@ pub(super) fn word<T, const N: usize>(
     let text = text(value)?;
     from_word(text).ok_or_else(|| {
         Bad::Form(match super::reader::nearest(text, known.into_iter()) {
-            Some(meant) => format!("{} is unknown, do you mean \"{meant}\"?", quote(text)),
+            Some(meant) => format!("{} is unknown (do you mean \"{meant}\"?)", quote(text)),
             None => format!("{} is unknown", quote(text)),
         })
     })
@@ -108,7 +108,7 @@ pub(super) fn floor(value: &DeValue<'_>) -> Result<Floor, Bad> {
 }
 
 /// The name of a check or a service: it stands in logs, labels and on pages.
-pub(super) fn name(text: &str) -> Result<String, Bad> {
+pub(super) fn name(text: &str) -> Result<String, String> {
     let fault = if text.is_empty() {
         "an empty name".to_owned()
     } else if text.len() > MAX_NAME_BYTES {
@@ -120,7 +120,7 @@ pub(super) fn name(text: &str) -> Result<String, Bad> {
     } else {
         return Ok(text.to_owned());
     };
-    Err(Bad::Message(format!("{fault}: a name is 1 to {MAX_NAME_BYTES} bytes of printable text")))
+    Err(format!("{fault}: a name is 1 to {MAX_NAME_BYTES} bytes of printable text"))
 }
 
 #[cfg(test)]

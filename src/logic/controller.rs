@@ -64,6 +64,7 @@ pub struct Controller {
     pub(super) adopting: BTreeSet<(ServiceKey, DestKey)>,
     /// When the present cycle began.
     pub(super) reconcile_started: Option<Mono>,
+    stopping: bool,
     view_wanted: bool,
     /// The read that the wanted view waits for has ended.
     pub(super) view_due: bool,
@@ -129,6 +130,7 @@ impl Controller {
             adopting: keeper.entries().map(|(key, _)| *key).collect(),
             keeper,
             reconcile_started: None,
+            stopping: false,
             view_wanted: false,
             view_due: false,
             generation: 0,
@@ -146,12 +148,15 @@ impl Controller {
             Event::ProbeEnded { id, report } => self.probe_ended(id, &report, now, &mut out),
             Event::LedgerSaved { generation, result } => self.ledger_saved(generation, result, now, &mut out),
             Event::WeightsSet(report) => self.weights_set(report, now, &mut out),
+            Event::Stopping => self.stopping = true,
             Event::ViewWanted { max_age } => self.view_wanted(max_age, now, &mut out),
         }
-        self.read_if_due(now, &mut out);
-        self.plan_dirty(now, &mut out);
+        if !self.stopping {
+            self.read_if_due(now, &mut out);
+            self.plan_dirty(now, &mut out);
+            self.probes.start_due(now.mono, &mut out);
+        }
         self.keeper.save_if_due(now, self.policy.ledger_max_age, &mut out);
-        self.probes.start_due(now.mono, &mut out);
         if std::mem::take(&mut self.view_due) && std::mem::take(&mut self.view_wanted) {
             out.push(Command::Publish(Arc::new(self.view(now))));
         }
@@ -162,6 +167,11 @@ impl Controller {
     pub fn next_wake(&self) -> Option<Mono> {
         let read = (self.polls() && self.reading.is_none()).then_some(self.next_read);
         [read, self.probes.next_due(), self.keeper.retry_at()].into_iter().flatten().min()
+    }
+
+    /// True if no write is under way and the disk has all that there is to have.
+    pub fn at_rest(&self) -> bool {
+        self.cycle.changes().is_none() && self.keeper.at_rest()
     }
 
     pub fn policy(&self) -> &Arc<Policy> {

@@ -29,6 +29,8 @@ pub enum Event {
     LedgerSaved { generation: u64, result: Result<(), String> },
     /// The answer to [`Command::SetWeights`].
     WeightsSet(WriteReport),
+    /// The agent is to end: nothing new is begun, what is under way is brought to its end.
+    Stopping,
     /// Somebody wants a view on a table read at most `max_age` ago.
     ViewWanted { max_age: Duration },
 }

@@ -151,6 +151,11 @@ impl Keeper {
         }
     }
 
+    /// True if the disk has all that can be put there.
+    pub fn at_rest(&self) -> bool {
+        self.saving.is_none() && (self.saved >= self.generation || !self.usable())
+    }
+
     /// When to look again, if a save waits for its retry.
     pub fn retry_at(&self) -> Option<Mono> {
         (self.failure.is_some() && self.saving.is_none()).then_some(self.retry_at)

@@ -70,6 +70,10 @@ impl<'a> Text004<'a> {
 
 impl fmt::Write for Text004<'_> {
     fn write_str(&mut self, mut text: &str) -> fmt::Result {
+        // By far the most: a piece of a sample, a few bytes long, for which a search is a detour.
+        if matches!(self.line, Line::Sample) && !text.bytes().fold(false, |found, b| found | (b == b'\n')) {
+            return self.out.write_str(text);
+        }
         while !text.is_empty() {
             if matches!(self.line, Line::Start) {
                 self.line = if text.starts_with('#') { Line::Comment } else { Line::Sample };

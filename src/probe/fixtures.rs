@@ -1,5 +1,7 @@
 //! A zoo of misbehaving servers on loopback, for the tests of every kind of probe.
 
+mod certificates;
+
 use std::future::Future;
 use std::io::{self, Read};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
@@ -7,11 +9,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair, SanType, date_time_ymd};
-use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer};
-use rustls::server::{ServerConfig, WebPkiClientVerifier};
-use rustls::{RootCertStore, SupportedProtocolVersion};
+use rustls::ServerConfig;
 use socket2::{Domain, SockRef, Socket, Type};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
@@ -19,7 +17,7 @@ use tokio::sync::mpsc;
 use tokio::task::{AbortHandle, JoinSet};
 use tokio_rustls::TlsAcceptor;
 
-use crate::model::PemFile;
+pub use certificates::{Authority, Certified, Validity, pem_file, self_signed};
 
 pub const LOCALHOST: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
 /// A stop for floods: far more than any probe may read.
@@ -348,129 +346,4 @@ pub fn black_hole() -> Unattended {
         })
         .collect();
     Unattended { addr, listener, _clients: clients }
-}
-
-/// A certificate with its key.
-#[derive(Clone)]
-pub struct Certified {
-    pub certificate_pem: String,
-    pub key_pem: String,
-}
-
-impl Certified {
-    pub fn certificate_file(&self) -> Arc<PemFile> {
-        pem_file("certificate.pem", &self.certificate_pem)
-    }
-
-    pub fn key_file(&self) -> Arc<PemFile> {
-        pem_file("key.pem", &self.key_pem)
-    }
-
-    fn chain(&self) -> Vec<CertificateDer<'static>> {
-        CertificateDer::pem_slice_iter(self.certificate_pem.as_bytes()).map(Result::unwrap).collect()
-    }
-
-    fn key(&self) -> PrivateKeyDer<'static> {
-        PrivateKeyDer::from_pem_slice(self.key_pem.as_bytes()).unwrap()
-    }
-
-    /// A server with this certificate.
-    pub fn server(&self) -> ServerConfig {
-        self.server_of(rustls::ALL_VERSIONS, None)
-    }
-
-    /// The same in these versions; with `clients`, only for clients with a certificate of it.
-    pub fn server_of(
-        &self,
-        versions: &[&'static SupportedProtocolVersion],
-        clients: Option<&Authority>,
-    ) -> ServerConfig {
-        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-        let builder = ServerConfig::builder_with_provider(Arc::clone(&provider))
-            .with_protocol_versions(versions)
-            .unwrap();
-        let builder = match clients {
-            None => builder.with_no_client_auth(),
-            Some(authority) => {
-                let mut roots = RootCertStore::empty();
-                roots.add_parsable_certificates(authority.certified().chain());
-                let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider);
-                builder.with_client_cert_verifier(verifier.build().unwrap())
-            }
-        };
-        builder.with_single_cert(self.chain(), self.key()).unwrap()
-    }
-}
-
-pub fn pem_file(name: &str, pem: &str) -> Arc<PemFile> {
-    Arc::new(PemFile { path: name.into(), pem: pem.as_bytes().to_vec() })
-}
-
-/// When a certificate is valid.
-#[derive(Clone, Copy)]
-pub enum Validity {
-    Now,
-    Past,
-    Future,
-}
-
-fn params(names: &[&str], validity: Validity) -> CertificateParams {
-    let mut params = CertificateParams::default();
-    params.distinguished_name.push(DnType::CommonName, names.first().copied().unwrap_or("nobody"));
-    params.subject_alt_names = names
-        .iter()
-        .map(|name| match name.parse() {
-            Ok(addr) => SanType::IpAddress(addr),
-            Err(_) => SanType::DnsName((*name).try_into().unwrap()),
-        })
-        .collect();
-    let (from, to) = match validity {
-        Validity::Now => (2020, 4000),
-        Validity::Past => (2020, 2021),
-        Validity::Future => (3999, 4000),
-    };
-    (params.not_before, params.not_after) = (date_time_ymd(from, 1, 1), date_time_ymd(to, 1, 1));
-    params
-}
-
-/// A certificate authority of its own.
-pub struct Authority {
-    issuer: Issuer<'static, KeyPair>,
-    certificate_pem: String,
-}
-
-impl Authority {
-    pub fn new(name: &str) -> Authority {
-        let mut params = params(&[], Validity::Now);
-        params.distinguished_name.push(DnType::CommonName, name);
-        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-        let key = KeyPair::generate().unwrap();
-        let certificate_pem = params.self_signed(&key).unwrap().pem();
-        Authority { issuer: Issuer::new(params, key), certificate_pem }
-    }
-
-    pub fn issue(&self, names: &[&str], validity: Validity) -> Certified {
-        let key = KeyPair::generate().unwrap();
-        let certificate = params(names, validity).signed_by(&key, &self.issuer).unwrap();
-        Certified { certificate_pem: certificate.pem(), key_pem: key.serialize_pem() }
-    }
-
-    pub fn certificate_file(&self) -> Arc<PemFile> {
-        pem_file("ca.pem", &self.certificate_pem)
-    }
-
-    fn certified(&self) -> Certified {
-        Certified { certificate_pem: self.certificate_pem.clone(), key_pem: String::new() }
-    }
-}
-
-/// As `openssl req -x509` makes it: its own issuer, and with `ca` CA:TRUE.
-pub fn self_signed(names: &[&str], validity: Validity, ca: bool) -> Certified {
-    let mut params = params(names, validity);
-    if ca {
-        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-    }
-    let key = KeyPair::generate().unwrap();
-    let certificate_pem = params.self_signed(&key).unwrap().pem();
-    Certified { certificate_pem, key_pem: key.serialize_pem() }
 }

@@ -12,7 +12,7 @@ use tokio::net::TcpStream;
 
 use super::Stage;
 use super::reason::Stop;
-use crate::model::{CheckKind, Close, ScopedAddr, Target};
+use crate::model::{CheckKind, Close, FailReason, ScopedAddr, Target};
 
 /// The kernel's receive buffer of a probe; it doubles the figure for its own bookkeeping. A server
 /// that floods us fills this much, not the megabytes that autotuning would grant.
@@ -32,8 +32,9 @@ impl Dial {
             .map_err(|e| Stop::of_our_call("socket", &e))?;
         let option = |what: &str, done: io::Result<()>| done.map_err(|e| Stop::of_our_call(what, &e));
         if let Some(mark) = spec.mark {
-            let what = || format!("mark {mark} (SO_MARK needs CAP_NET_ADMIN)");
-            socket.set_mark(mark).map_err(|e| Stop::of_our_call(&what(), &e))?;
+            socket
+                .set_mark(mark)
+                .map_err(|e| Stop::of_our_call(&format!("mark {mark} (SO_MARK needs CAP_NET_ADMIN)"), &e))?;
         }
         // Whatever cuts a probe off (a time-out above all) ends it with RST: an orphaned FIN would
         // be retransmitted for minutes. An orderly close lifts this (`tcp::close`).
@@ -68,11 +69,22 @@ impl Dial {
         let stream = TcpStream::from_std(self.socket.into()).map_err(|e| Stop::of_our_call("epoll", &e))?;
         stream.writable().await.map_err(|e| Stop::of_our_call("epoll", &e))?;
         match stream.take_error() {
+            Ok(None) if met_itself(&stream, self.peer) => {
+                let text = "nobody listens (the connection met itself)";
+                Err(Stop::fail(FailReason::ConnectRefused, text))
+            }
             Ok(None) => Ok(stream),
             Ok(Some(error)) => Err(Stop::of_connection(&error, Stage::Connect)),
             Err(error) => Err(Stop::of_our_call("SO_ERROR", &error)),
         }
     }
+}
+
+/// Towards an own address and a port that nobody listens on, the kernel may choose that very port to
+/// send from: TCP's simultaneous open (RFC 9293, 3.5) then connects the socket with itself, and a
+/// dead server on this host would pass.
+fn met_itself(stream: &TcpStream, peer: SocketAddr) -> bool {
+    stream.local_addr().is_ok_and(|local| local.ip() == peer.ip() && local.port() == peer.port())
 }
 
 /// Binds the source address, leaving the port to connect(): one chosen here would have to be unique
@@ -116,5 +128,22 @@ fn interface_index(zone: &str) -> Result<u32, Stop> {
         (Ok(index), _) => Ok(index),
         (Err(_), Ok(index)) => Ok(index),
         (Err(error), Err(_)) => Err(Stop::of_our_call(&format!("zone `{zone}`"), &error.into())),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_connection_with_itself_is_a_refusal() {
+        for addr in ["127.0.0.1:0", "[::1]:0"] {
+            let addr: SocketAddr = addr.parse().unwrap();
+            let socket = Socket::new(Domain::for_address(addr), Type::STREAM.nonblocking(), None).unwrap();
+            socket.bind(&addr.into()).unwrap();
+            let peer = socket.local_addr().unwrap().as_socket().unwrap();
+            let ended = Dial { socket, peer }.connect().await;
+            assert!(matches!(ended, Err(Stop::Fail(FailReason::ConnectRefused, _))), "{addr}: {ended:?}");
+        }
     }
 }

@@ -29,7 +29,7 @@ pub(super) async fn probe(
     mode: Close,
     trace: &mut Trace,
 ) -> Result<String, Stop> {
-    let mut stream = handshake(session, stream, trace).await?;
+    let mut stream = handshake(session, stream, mode, trace).await?;
     trace.enter(Stage::Farewell);
     let accepted = farewell(&mut stream).await;
     let version = match stream.get_ref().1.protocol_version() {
@@ -43,15 +43,20 @@ pub(super) async fn probe(
 pub(super) async fn handshake(
     session: Session,
     stream: TcpStream,
+    mode: Close,
     trace: &mut Trace,
 ) -> Result<TlsStream<TcpStream>, Stop> {
     trace.stage = Stage::Tls;
-    match TlsConnector::from(session.config).connect(session.name, stream).await {
+    match TlsConnector::from(session.config).connect(session.name, stream).into_fallible().await {
         Ok(stream) => {
             trace.phases.tls = Some(trace.enter(Stage::Answer));
             Ok(stream)
         }
-        Err(error) => Err(stop(&error, Stage::Tls)),
+        Err((error, stream)) => {
+            // An alert of ours is on its way: the server's log then names the cause.
+            tcp::close(stream, mode);
+            Err(stop(&error, Stage::Tls))
+        }
     }
 }
 

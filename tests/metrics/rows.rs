@@ -262,6 +262,21 @@ fn proc_has_weights_and_connections_and_no_more() {
     assert_eq!(samples(&families, "ipvs_real_server_weight").len(), 3);
 }
 
+/// Before 5.15 there is no run_estimation, and nothing stands still.
+#[test]
+fn estimation_is_on_where_it_cannot_be_turned_off() {
+    let enabled = |sysctls: Vec<(&'static str, i64)>| {
+        let view = views::rich();
+        let mut snapshot = view.snapshot.as_deref().cloned().expect("a snapshot");
+        snapshot.sysctls = sysctls;
+        let families = families(View { snapshot: Some(Arc::new(snapshot)), ..view });
+        value(&families, "ipvs_estimation_enabled", &[])
+    };
+    assert_eq!(enabled(Vec::new()).as_deref(), Some("1"));
+    assert_eq!(enabled(vec![("run_estimation", 0)]).as_deref(), Some("0"));
+    assert_eq!(enabled(vec![("drop_entry", 0), ("run_estimation", 1)]).as_deref(), Some("1"));
+}
+
 #[test]
 fn histograms_are_cumulative_and_whole() {
     let families = families(views::rich());

@@ -3,8 +3,11 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 
 use nix::errno::Errno;
+use proptest::collection::vec;
+use proptest::prelude::{ProptestConfig, Strategy, any, prop_assert, prop_oneof, proptest};
+use proptest::sample::select;
 use rustls::AlertDescription;
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf};
 
 use super::*;
 use crate::model::BodyRegex;
@@ -337,4 +340,58 @@ async fn an_alert_says_more_than_the_reset_that_follows_it() {
     let request = request(&options, "127.0.0.1".parse().unwrap(), 443, true).unwrap();
     let ended = exchange(&mut Rejected { written: false }, request, &options, &mut trace).await;
     assert_eq!(ended, Err(Stop::fail(FailReason::TlsHandshake, "the server wants a client certificate")));
+}
+
+/// Pieces of answers, to be put together in every wrong way.
+const PIECES: [&str; 16] = [
+    "HTTP/1.1 200 OK\r\n",
+    "HTTP/1.0 204 No Content\r\n",
+    "HTTP/1.1 100 Continue\r\n\r\n",
+    "HTTP/1.1 101 Switching Protocols\r\n",
+    "HTTP/1.1 ",
+    "content-length: 3\r\n",
+    "content-length: 18446744073709551615\r\n",
+    "content-length: 18446744073709551616\r\n",
+    "transfer-encoding: chunked\r\n",
+    "connection: upgrade\r\nupgrade: h2c\r\n",
+    "\r\n",
+    "3\r\nabc\r\n",
+    "0\r\n\r\n",
+    "ffffffffffffffff\r\n",
+    "abc",
+    ": \n\0\r",
+];
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(300))]
+
+    /// Whatever a server says: an answer or a failure of its own, and no panic.
+    #[test]
+    fn any_answer_is_judged(
+        pieces in vec(
+            prop_oneof![4 => select(&PIECES).prop_map(|piece| piece.as_bytes().to_vec()), 1 => vec(any::<u8>(), 0..40)],
+            0..12,
+        ),
+        head in any::<bool>(),
+    ) {
+        let bytes = pieces.concat();
+        let method = if head { "HEAD" } else { "GET" }.to_owned();
+        let options = HttpOptions { method, status: vec![(100, 999)], ..contains("abc") };
+        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        let ended = runtime.block_on(async {
+            let (mut ours, mut theirs) = tokio::io::duplex(64 * 1024);
+            theirs.write_all(&bytes).await.unwrap();
+            theirs.shutdown().await.unwrap();
+            let mut trace = Trace::begin(Clock::start());
+            let request = request(&options, "127.0.0.1".parse().unwrap(), 80, false).unwrap();
+            exchange(&mut ours, request, &options, &mut trace).await
+        });
+        match ended {
+            Ok(_) => prop_assert!(bytes.starts_with(b"HTTP/1.")),
+            Err(Stop::Fail(reason, _)) => {
+                prop_assert!(matches!(reason, FailReason::BadResponse | FailReason::BadBody), "{reason}");
+            }
+            Err(Stop::Local(reason, detail)) => prop_assert!(false, "{reason}: {detail}"),
+        }
+    }
 }

@@ -73,5 +73,5 @@ fn a_probe_in_flight_is_small() {
     let prober = Prober::new(Clock::start());
     let target = target("127.0.0.1:1".parse().unwrap(), CheckKind::Tcp);
     let size = std::mem::size_of_val(&prober.run(&target));
-    assert!(size <= 4096, "{size} bytes");
+    assert!(size <= 2048, "{size} bytes");
 }

@@ -62,8 +62,10 @@ async fn certificates_that_are_not_good_enough() {
         (self_signed(&[NAME], Validity::Now, true), FailReason::TlsUntrusted, "an authority's (CA:TRUE)"),
     ] {
         for version in [&TLS12, &TLS13] {
-            let server = Server::tls(certified.server_of(&[version], None), answer_and_wait(OK)).await;
+            let mut server = Server::tls(certified.server_of(&[version], None), answer_and_wait(OK)).await;
             assert_fails(&probe(&server, trusting(&authority)).await, reason, detail);
+            let seen = server.note_after("handshake: ").await;
+            assert!(seen.contains("alert"), "{seen}");
             let report = probe_https(&server, trusting(&authority)).await;
             assert_fails(&report, reason, detail);
             assert_eq!(report.phases.tls, None);

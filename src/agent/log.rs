@@ -1,0 +1,96 @@
+//! Decisions as log lines: values are fields, not text.
+
+use tracing::{error, info, warn};
+
+use crate::logic::Note;
+use crate::model::HeldReason;
+
+pub fn note(note: &Note) {
+    match note {
+        Note::VerdictChanged { service, dest, verdict, cause } => {
+            info!(virtual_server = %service, real_server = %dest, %verdict, cause, "the verdict changed");
+        }
+        Note::WeightChanged { change, direction } => {
+            let (service, dest) = (change.service, change.dest);
+            info!(virtual_server = %service, real_server = %dest, from = %change.from, to = %change.to, "weight set: {direction}");
+        }
+        Note::WriteFailed { change, cause } => {
+            let (service, dest) = (change.service, change.dest);
+            warn!(virtual_server = %service, real_server = %dest, from = %change.from, to = %change.to, cause, "setting a weight failed");
+        }
+        Note::Held { service, dest, reason: HeldReason::Observe, from, would } => {
+            info!(virtual_server = %service, real_server = %dest, %from, %would, "would set the weight, but observes only");
+        }
+        Note::Held { service, dest, reason, from, would } => {
+            warn!(virtual_server = %service, real_server = %dest, %reason, %from, %would, "a weight change is held");
+        }
+        Note::ChangedByOthers { service, dest, expected, found } => {
+            warn!(virtual_server = %service, real_server = %dest, %expected, %found, "somebody else changed the weight");
+        }
+        Note::TableBack => info!("the IPVS table is read again"),
+        Note::TableLost(failure) => error!(%failure, "no IPVS table"),
+        Note::Drift { kind, service } => {
+            warn!(virtual_server = %service, %kind, "the table is not as the configuration expects");
+        }
+        Note::NoPort { service, check } => {
+            warn!(virtual_server = %service, check, "not probed: the virtual server has no port and the check names none");
+        }
+        Note::RefusesAtZero { service, scheduler } => {
+            warn!(virtual_server = %service, scheduler, "this scheduler refuses the clients of a real server at weight 0 instead of moving them (sh, mh: set the fallback flag)");
+        }
+        Note::LedgerUnsaved { error } => error!(error, "the ledger cannot be used: no weight is taken"),
+        Note::LedgerSavedAgain => info!("the ledger is saved again"),
+        Note::Adopted { service, dest, entry } => {
+            info!(virtual_server = %service, real_server = %dest, owed = %entry.owed, "an earlier run took this weight; it goes back when the checks pass");
+        }
+        Note::EntryDropped { service, dest, why } => {
+            info!(virtual_server = %service, real_server = %dest, why, "the ledger's entry is dropped");
+        }
+        Note::EntryLapsed { service, dest, owed, reason } => {
+            warn!(virtual_server = %service, real_server = %dest, %owed, reason = reason.as_str(), "a ledger entry lapsed: its weight is not given back by itself");
+        }
+        Note::HeldButNotManaged { service, dest, owed } => {
+            let mend = ipvsadm_line(service, dest, *owed);
+            warn!(virtual_server = %service, real_server = %dest, %owed, mend, "an earlier run took this weight, and the configuration does not let the agent give it back");
+        }
+    }
+}
+
+/// The command that gives a weight back by hand. The forwarding method has to be named too: without
+/// it ipvsadm would set direct routing.
+fn ipvsadm_line(
+    service: &crate::model::ServiceKey,
+    dest: &crate::model::DestKey,
+    owed: crate::model::Weight,
+) -> String {
+    use crate::model::{Family, Protocol, ServiceKey};
+    let (option, address) = match service {
+        ServiceKey::Address { protocol, .. } => {
+            let option = match protocol {
+                Protocol::Tcp => "-t",
+                Protocol::Udp => "-u",
+                Protocol::Sctp => "--sctp-service",
+            };
+            (option, service.to_string().trim_end_matches(&format!("/{protocol}")).to_owned())
+        }
+        ServiceKey::Fwmark { mark, family: Family::V4 } => ("-f", mark.to_string()),
+        ServiceKey::Fwmark { mark, family: Family::V6 } => ("-f", format!("{mark} -6")),
+    };
+    format!("ipvsadm -e {option} {address} -r {dest} -w {owed} with its forwarding method (-g, -i or -m)")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::Weight;
+
+    #[test]
+    fn the_mending_line_names_the_service_as_ipvsadm_does() {
+        let line = |service: &str| {
+            ipvsadm_line(&service.parse().unwrap(), &"10.0.1.1:80".parse().unwrap(), Weight(5))
+        };
+        assert!(line("10.0.0.1:80/tcp").starts_with("ipvsadm -e -t 10.0.0.1:80 -r 10.0.1.1:80 -w 5 "));
+        assert!(line("[fd00::1]:53/udp").starts_with("ipvsadm -e -u [fd00::1]:53 -r "));
+        assert!(line("fwmark:7/ipv6").starts_with("ipvsadm -e -f 7 -6 -r "));
+    }
+}

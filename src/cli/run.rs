@@ -1,0 +1,435 @@
+//! `lvs-agent run`: puts the parts together, serves until told to stop.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use sd_notify::NotifyState;
+use tokio::net::{TcpListener, UnixListener};
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+
+use super::exit;
+use crate::agent::{self, Ended, Handle, Parts, Reloaded};
+use crate::config::{self, Config, ListenAddr, LoadError, Settings};
+use crate::ipvs::Table;
+use crate::logging::LogArgs;
+use crate::logic::{Origin, Start};
+use crate::metrics::{self, Machinery};
+use crate::model::{Family, Mode, ReadFailure, SharedTelemetry, View};
+use crate::os::{self, Clock, Signal, Signals};
+use crate::probe::Prober;
+use crate::state_file::{PidLock, StateDirectory};
+use crate::web::{self, Exposition, Options, Web};
+
+pub const DEFAULT_CONFIG: &str = "/etc/lvs-agent/config.toml";
+/// Open files that are not probes: netlink, listeners, scrapes, the ledger.
+const OPEN_FILES_RESERVE: u64 = 700;
+/// More probes at one time would only queue in the kernel.
+const MOST_PROBES_IN_FLIGHT: u64 = 4096;
+
+#[derive(Debug, Clone, clap::Args)]
+pub struct RunArgs {
+    /// The configuration; without one (and no /etc/lvs-agent/config.toml) the agent only exports
+    #[arg(long, value_name = "FILE", env = "LVS_AGENT_CONFIG")]
+    pub config: Option<PathBuf>,
+    /// Instead of the file's `mode`; a service that asks for observe keeps it
+    #[arg(long, value_name = "MODE", env = "LVS_AGENT_MODE", value_parser = mode)]
+    pub mode: Option<Mode>,
+    /// Where to serve HTTP; may be repeated
+    #[arg(
+        long = "web.listen-address",
+        value_name = "ADDR:PORT",
+        env = "LVS_AGENT_WEB_LISTEN_ADDRESS",
+        value_delimiter = ','
+    )]
+    pub listen: Vec<ListenAddr>,
+    /// Where the metrics are
+    #[arg(long = "web.telemetry-path", value_name = "PATH", env = "LVS_AGENT_WEB_TELEMETRY_PATH", value_parser = telemetry_path)]
+    pub telemetry_path: Option<String>,
+    /// Requests answered at one time over TCP; 0 is no limit but that of connections
+    #[arg(
+        long = "web.max-requests",
+        value_name = "N",
+        env = "LVS_AGENT_WEB_MAX_REQUESTS",
+        default_value_t = 40
+    )]
+    pub max_requests: usize,
+    /// Compression of the metrics for those who accept it, 0 (none) to 9
+    #[arg(long = "web.gzip-level", value_name = "LEVEL", env = "LVS_AGENT_WEB_GZIP_LEVEL", default_value_t = 1,
+          value_parser = clap::value_parser!(u32).range(0..=9))]
+    pub gzip_level: u32,
+    /// Where the ledger of taken weights is kept
+    #[arg(long, value_name = "DIR", env = "LVS_AGENT_STATE_DIR")]
+    pub state_dir: Option<PathBuf>,
+    /// The unix socket for `status` and `probe`
+    #[arg(long, value_name = "PATH", env = "LVS_AGENT_CONTROL_SOCKET")]
+    pub control_socket: Option<PathBuf>,
+    /// An embedded table instead of the kernel's: read once from what `ipvsadm -Sn` prints, never written
+    #[arg(long = "ipvs.table", value_name = "FILE", env = "LVS_AGENT_IPVS_TABLE")]
+    pub table: Option<PathBuf>,
+    #[command(flatten)]
+    pub log: LogArgs,
+}
+
+fn mode(text: &str) -> Result<Mode, String> {
+    Mode::from_word(text).ok_or_else(|| "it is `enforce` or `observe`".to_owned())
+}
+
+fn telemetry_path(text: &str) -> Result<String, String> {
+    web::check_telemetry_path(text).map(|()| text.to_owned())
+}
+
+/// Why there is nothing to run, and the exit code for it.
+#[derive(Debug)]
+pub struct Failure {
+    pub code: u8,
+    pub text: String,
+}
+
+impl Failure {
+    pub fn new(code: u8, text: impl ToString) -> Failure {
+        Failure { code, text: text.to_string() }
+    }
+}
+
+/// The configuration as the file and the flags say together.
+fn effective_config(args: &RunArgs) -> Result<Config, Failure> {
+    load_config(args.config.as_deref()).map(|config| flags_over(config, args))
+}
+
+/// The configuration of the named file, else of the usual one, else none: exporter only.
+pub(super) fn load_config(path: Option<&Path>) -> Result<Config, Failure> {
+    let usual = Path::new(DEFAULT_CONFIG);
+    match path.or_else(|| usual.exists().then_some(usual)) {
+        Some(path) => config::load(path).map_err(|error| Failure::new(exit::CONFIG, chain(&error))),
+        None => Ok(Config::exporter_only()),
+    }
+}
+
+fn flags_over(config: Config, args: &RunArgs) -> Config {
+    let mut config = match args.mode {
+        Some(mode) => config.with_mode(mode),
+        None => config,
+    };
+    let settings = &mut config.settings;
+    if !args.listen.is_empty() {
+        settings.listen.clone_from(&args.listen);
+    }
+    if let Some(path) = &args.telemetry_path {
+        settings.telemetry_path.clone_from(path);
+    }
+    if let Some(directory) = &args.state_dir {
+        settings.state_directory.clone_from(directory);
+    }
+    if let Some(socket) = &args.control_socket {
+        settings.control_socket.clone_from(socket);
+    }
+    config
+}
+
+fn chain(error: &LoadError) -> String {
+    match std::error::Error::source(error) {
+        Some(source) => format!("{error}: {source}"),
+        None => error.to_string(),
+    }
+}
+
+/// Runs the agent until it is told to stop; the exit code.
+pub async fn run(args: RunArgs) -> Result<u8, Failure> {
+    let config = effective_config(&args)?;
+    let telemetry = SharedTelemetry::default();
+    let clock = Clock::start();
+    let managing = config.policy.mode.is_some();
+    let table = open_table(args.table.as_deref(), managing, clock, telemetry.clone())?;
+    serve(args, config, table, telemetry, clock, Announce::Log).await
+}
+
+/// How the running agent makes itself known.
+pub enum Announce {
+    Log,
+    /// Called with the address of the first listener, once all is bound.
+    Demo(Box<dyn FnOnce(std::net::SocketAddr) + Send>),
+}
+
+/// Everything from the bound sockets to the clean stop.
+pub async fn serve(
+    args: RunArgs,
+    config: Config,
+    table: Table,
+    telemetry: SharedTelemetry,
+    clock: Clock,
+    announce: Announce,
+) -> Result<u8, Failure> {
+    for warning in &config.warnings {
+        tracing::warn!(line = warning.line, key = warning.key, "{}", warning.message);
+    }
+    let mut signals =
+        Signals::new().map_err(|e| Failure::new(exit::FAILURE, format!("watching signals failed: {e}")))?;
+    let origin = origin(&table)?;
+    // Held until the end.
+    let _table_lock = lock_table(&config, &origin)?;
+    let state = open_state(&config)?;
+    let listeners = bind(&config.settings)?;
+    let control = bind_control(&config)?;
+    let ledger = state.as_ref().map_or(Ok(None), |state| state.load().map_err(|e| e.to_string()));
+    let start = Start {
+        policy: Arc::new(config.policy.clone()),
+        config_hash: config.hash,
+        ledger,
+        origin,
+        seed: os::director_seed(),
+        probes_in_flight_limit: probes_in_flight_limit(),
+    };
+    let (handle, requests) = Handle::new();
+    let options = Options {
+        telemetry_path: config.settings.telemetry_path.clone(),
+        max_requests: args.max_requests,
+        gzip_level: args.gzip_level,
+        ..Options::default()
+    };
+    let web = Web::new(options, handle.clone(), Arc::new(Exporter(Machinery::new(telemetry))));
+    let first = listeners.first().and_then(|listener| listener.local_addr().ok());
+    let (shutdown, stopping) = watch::channel(false);
+    let mut servers = JoinSet::new();
+    for listener in listeners {
+        servers.spawn(web::serve_tcp(listener, web.clone(), stopping.clone()));
+    }
+    if let Some(control) = control {
+        servers.spawn(web::serve_unix(control, web, stopping));
+    }
+    let prober = Prober::new(clock);
+    let mut agent = tokio::spawn(agent::run(Parts { clock, start, table, prober, state, requests }));
+    say_started(&config, first, announce);
+    os::notify(NotifyState::Ready);
+
+    let mut current = config;
+    let ended = loop {
+        tokio::select! {
+            ended = &mut agent => break ended,
+            signal = signals.next() => match signal {
+                Signal::Stop => {
+                    os::notify(NotifyState::Stopping);
+                    // An agent that has ended needs no telling.
+                    let _ = handle.stop().await;
+                }
+                Signal::Reload => reload(&args, &mut current, &handle).await,
+            },
+            Some(ended) = servers.join_next() => {
+                let cause = match ended {
+                    Ok(Err(error)) => error.to_string(),
+                    Ok(Ok(())) => "it ended".to_owned(),
+                    Err(error) => error.to_string(),
+                };
+                return Err(Failure::new(exit::FAILURE, format!("serving HTTP failed: {cause}")));
+            }
+        }
+    };
+    // Receivers that are gone have stopped already.
+    let _ = shutdown.send(true);
+    while servers.join_next().await.is_some() {}
+    match ended {
+        Ok(Ended::Stopped) => {
+            tracing::info!("stopped; the table is left as it is");
+            Ok(exit::OK)
+        }
+        Ok(Ended::NoPermission(failure)) => Err(Failure::new(exit::NO_PERMISSION, failure)),
+        Err(error) => Err(Failure::new(exit::FAILURE, format!("the agent's loop failed: {error}"))),
+    }
+}
+
+/// The kernel's table, or as much of it as may be read; or the embedded one.
+pub(super) fn open_table(
+    embedded: Option<&Path>,
+    managing: bool,
+    clock: Clock,
+    telemetry: SharedTelemetry,
+) -> Result<Table, Failure> {
+    if let Some(path) = embedded {
+        return memory_table(path, clock);
+    }
+    let allowed = os::has_net_admin();
+    let allowed =
+        allowed.map_err(|e| Failure::new(exit::FAILURE, format!("reading our capabilities failed: {e}")))?;
+    if allowed {
+        return Ok(Table::kernel(clock, telemetry));
+    }
+    if managing {
+        let text = format!("{}; with systemd: AmbientCapabilities=CAP_NET_ADMIN", ReadFailure::NoPermission);
+        return Err(Failure::new(exit::NO_PERMISSION, text));
+    }
+    tracing::warn!(
+        "no CAP_NET_ADMIN: only weights and connections are exported, from /proc, and ipvs_up is 0"
+    );
+    Ok(Table::proc_only(clock))
+}
+
+/// `--ipvs.table`.
+fn memory_table(path: &Path, clock: Clock) -> Result<Table, Failure> {
+    let text = std::fs::read_to_string(path).map_err(|e| {
+        Failure::new(exit::CONFIG, format!("reading the table {} failed: {e}", path.display()))
+    })?;
+    Table::memory(&text, clock).map_err(|e| Failure::new(exit::CONFIG, format!("{}: {e}", path.display())))
+}
+
+fn origin(table: &Table) -> Result<Origin, Failure> {
+    let boot_id =
+        os::boot_id().map_err(|e| Failure::new(exit::FAILURE, format!("reading the boot id failed: {e}")))?;
+    let table = table.identity();
+    let table =
+        table.map_err(|e| Failure::new(exit::FAILURE, format!("identifying the table failed: {e}")))?;
+    Ok(Origin { boot_id, table })
+}
+
+/// One agent that writes to one kernel table (trap 57).
+fn lock_table(config: &Config, origin: &Origin) -> Result<Option<PidLock>, Failure> {
+    let Some(inode) = origin.table.strip_prefix("netns:") else { return Ok(None) };
+    if config.policy.mode != Some(Mode::Enforce) {
+        return Ok(None);
+    }
+    let path = PathBuf::from(format!("/run/lvs-agent/table-{inode}.lock"));
+    let lock = PidLock::take(&path, 0o755).map_err(|e| Failure::new(exit::UNAVAILABLE, e))?;
+    Ok(Some(lock))
+}
+
+fn open_state(config: &Config) -> Result<Option<Arc<StateDirectory>>, Failure> {
+    if config.policy.mode.is_none() {
+        return Ok(None);
+    }
+    let state = StateDirectory::lock(&config.settings.state_directory);
+    Ok(Some(Arc::new(state.map_err(|e| Failure::new(exit::UNAVAILABLE, e))?)))
+}
+
+fn bind(settings: &Settings) -> Result<Vec<TcpListener>, Failure> {
+    let bind = |listen: &ListenAddr| {
+        let failed = |e: std::io::Error| {
+            Failure::new(
+                exit::UNAVAILABLE,
+                format!("listening on {listen} failed: {e} (`--web.listen-address` names another)"),
+            )
+        };
+        listen.to_socket_addr().and_then(web::bind_tcp).map_err(failed)
+    };
+    settings.listen.iter().map(bind).collect()
+}
+
+/// Without a configuration the agent is often an ordinary user's, who may have no /run of his own.
+fn bind_control(config: &Config) -> Result<Option<UnixListener>, Failure> {
+    let path = &config.settings.control_socket;
+    match web::bind_unix(path) {
+        Ok(listener) => Ok(Some(listener)),
+        Err(error)
+            if config.policy.mode.is_none() && error.kind() == std::io::ErrorKind::PermissionDenied =>
+        {
+            tracing::warn!(%error, socket = %path.display(), "no control socket: `status` and `probe` will not find this agent");
+            Ok(None)
+        }
+        Err(error) => {
+            let text = format!(
+                "the control socket {} failed: {error} (`--control-socket` names another)",
+                path.display()
+            );
+            Err(Failure::new(exit::UNAVAILABLE, text))
+        }
+    }
+}
+
+fn probes_in_flight_limit() -> usize {
+    let files = match os::raise_open_files() {
+        Ok(files) => files,
+        Err(error) => {
+            tracing::warn!(%error, "raising the limit of open files failed");
+            1024
+        }
+    };
+    let limit = files.saturating_sub(OPEN_FILES_RESERVE).clamp(16, MOST_PROBES_IN_FLIGHT);
+    usize::try_from(limit).unwrap_or(16)
+}
+
+fn say_started(config: &Config, first: Option<std::net::SocketAddr>, announce: Announce) {
+    let mode = config.policy.mode.map_or("exporter", Mode::as_str);
+    match announce {
+        Announce::Log => {
+            for listen in &config.settings.listen {
+                tracing::info!(%listen, mode, services = config.policy.services.len(), version = env!("CARGO_PKG_VERSION"), "lvs-agent runs");
+            }
+        }
+        Announce::Demo(show) => {
+            if let Some(first) = first {
+                show(first);
+            }
+        }
+    }
+}
+
+/// SIGHUP: a configuration that is broken or gone leaves the old one in force (trap 28).
+async fn reload(args: &RunArgs, current: &mut Config, handle: &Handle) {
+    os::notify(NotifyState::Reloading);
+    let reloaded = match effective_config(args) {
+        Ok(new) if new.policy.mode.is_none() && current.policy.mode.is_some() => {
+            tracing::error!("the configuration is gone: the old one stays");
+            None
+        }
+        Ok(new) if new.policy.mode.is_some() && current.policy.mode.is_none() => {
+            tracing::error!("an agent started without a configuration takes none while it runs: restart it");
+            None
+        }
+        Err(failure) => {
+            tracing::error!(error = failure.text, "the configuration cannot be loaded: the old one stays");
+            None
+        }
+        Ok(mut new) => {
+            if new.settings != current.settings {
+                tracing::warn!("listeners, state directory and control socket change only with a restart");
+                new.settings = current.settings.clone();
+            }
+            for warning in &new.warnings {
+                tracing::warn!(line = warning.line, key = warning.key, "{}", warning.message);
+            }
+            tracing::info!(services = new.policy.services.len(), "the configuration is reloaded");
+            *current = new;
+            Some(Reloaded { policy: Arc::new(current.policy.clone()), hash: current.hash })
+        }
+    };
+    if handle.reloaded(reloaded).await.is_err() {
+        tracing::error!("the agent's loop has ended");
+    }
+    os::notify(NotifyState::Ready);
+}
+
+/// Metrics for the web server.
+struct Exporter(Machinery);
+
+impl Exposition for Exporter {
+    fn encode(
+        &self,
+        view: &Arc<View>,
+        format: metrics::Format,
+        out: &mut dyn std::fmt::Write,
+    ) -> Result<(), String> {
+        metrics::encode(view, &self.0, format, out).map_err(|e| e.to_string())
+    }
+
+    fn request_started(&self) {
+        self.0.http_requests_in_flight().inc();
+    }
+
+    fn request_ended(&self) {
+        self.0.http_requests_in_flight().dec();
+    }
+}
+
+impl ListenAddr {
+    /// With the scope id of its zone, if it has one.
+    fn to_socket_addr(&self) -> std::io::Result<std::net::SocketAddr> {
+        let scope = match &self.addr.zone {
+            Some(zone) => nix::net::if_::if_nametoindex(zone.as_str())?,
+            None => 0,
+        };
+        Ok(match (Family::of(self.addr.addr), self.addr.addr) {
+            (Family::V6, std::net::IpAddr::V6(addr)) => {
+                std::net::SocketAddrV6::new(addr, self.port, 0, scope).into()
+            }
+            (_, addr) => std::net::SocketAddr::new(addr, self.port),
+        })
+    }
+}

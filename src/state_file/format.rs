@@ -1,0 +1,127 @@
+//! Format 1 of `ledger.json`.
+//!
+//! An operator may have to read it at 3 a.m.: indented, with the words of the API.
+
+use serde::{Deserialize, Serialize};
+
+use crate::logic::{Entry, EntryState, LapseReason, Ledger, Origin};
+use crate::model::{DestKey, FailReason, ServiceKey, Wall, Weight};
+
+const FORMAT: u32 = 1;
+
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct File {
+    format: u32,
+    boot_id: String,
+    table: String,
+    confirmed: Wall,
+    entries: Vec<Row>,
+    #[serde(default)]
+    lapsed: Vec<Row>,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Row {
+    virtual_server: ServiceKey,
+    real_server: DestKey,
+    owed: Weight,
+    written: Weight,
+    by: String,
+    reason: Option<String>,
+    since: Wall,
+    state: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    lapsed: Option<String>,
+}
+
+/// Only to tell a newer format from a broken file.
+#[derive(Debug, Deserialize)]
+struct Header {
+    format: u32,
+}
+
+pub fn parse(bytes: &[u8]) -> Result<Ledger, String> {
+    if bytes.iter().all(u8::is_ascii_whitespace) {
+        return Err("is empty, which no ledger ever is".to_owned());
+    }
+    let broken = |e: serde_json::Error| format!("cannot be understood: {e}");
+    let header: Header = serde_json::from_slice(bytes).map_err(broken)?;
+    if header.format != FORMAT {
+        return Err(format!("is of format {}, this version knows {FORMAT}", header.format));
+    }
+    let file: File = serde_json::from_slice(bytes).map_err(broken)?;
+    let mut ledger = Ledger::new(Origin { boot_id: file.boot_id, table: file.table });
+    ledger.confirmed = file.confirmed;
+    for row in file.entries {
+        let (key, entry) = entry(&row)?;
+        if ledger.entries.insert(key, entry).is_some() {
+            return Err(format!("names {} of {} twice", key.1, key.0));
+        }
+    }
+    for row in file.lapsed {
+        let word = row.lapsed.as_deref().unwrap_or_default();
+        let reason = LapseReason::ALL.into_iter().find(|r| r.as_str() == word);
+        let reason = reason.ok_or_else(|| format!("has a lapsed entry with an unknown reason `{word}`"))?;
+        let (key, entry) = entry(&row)?;
+        ledger.lapsed.insert(key, (entry, reason));
+    }
+    Ok(ledger)
+}
+
+fn entry(row: &Row) -> Result<((ServiceKey, DestKey), Entry), String> {
+    let unknown =
+        |what, word: &str| format!("has an entry of {} with an unknown {what} `{word}`", row.real_server);
+    let reason = match row.reason.as_deref() {
+        None => None,
+        Some(word) => Some(FailReason::from_word(word).ok_or_else(|| unknown("reason", word))?),
+    };
+    let state = match row.state.as_str() {
+        "pending" => EntryState::Pending,
+        "done" => EntryState::Done,
+        other => return Err(unknown("state", other)),
+    };
+    if row.by != "check" {
+        return Err(unknown("`by`", &row.by));
+    }
+    if row.owed.is_zero() || row.owed > Weight::MAX || row.written > Weight::MAX {
+        return Err(format!("has an entry of {} with an impossible weight", row.real_server));
+    }
+    let entry = Entry { owed: row.owed, written: row.written, reason, since: row.since, state };
+    Ok(((row.virtual_server, row.real_server), entry))
+}
+
+pub fn render(ledger: &Ledger) -> std::io::Result<Vec<u8>> {
+    let entries = ledger.entries.iter().map(|(key, entry)| row(key, entry, None));
+    let lapsed = ledger.lapsed.iter().map(|(key, (entry, reason))| row(key, entry, Some(*reason)));
+    let file = File {
+        format: FORMAT,
+        boot_id: ledger.origin.boot_id.clone(),
+        table: ledger.origin.table.clone(),
+        confirmed: ledger.confirmed,
+        entries: entries.collect(),
+        lapsed: lapsed.collect(),
+    };
+    let mut bytes = serde_json::to_vec_pretty(&file)?;
+    bytes.push(b'\n');
+    Ok(bytes)
+}
+
+fn row((service, dest): &(ServiceKey, DestKey), entry: &Entry, lapsed: Option<LapseReason>) -> Row {
+    let state = match entry.state {
+        EntryState::Pending => "pending",
+        EntryState::Done => "done",
+    };
+    Row {
+        virtual_server: *service,
+        real_server: *dest,
+        owed: entry.owed,
+        written: entry.written,
+        by: "check".to_owned(),
+        reason: entry.reason.map(|r| r.as_str().to_owned()),
+        since: entry.since,
+        state: state.to_owned(),
+        lapsed: lapsed.map(|r| r.as_str().to_owned()),
+    }
+}
