@@ -1,0 +1,77 @@
+//! The small programs that the lab needs inside its kernel, in one binary, so that nothing but cargo builds them.
+//! `lab-tools` alone lists them.
+
+mod load;
+mod query;
+mod serve;
+mod table;
+
+use std::io::{self, Write};
+use std::process::ExitCode;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+const USAGE: &str = "\
+lab-tools serve ADDR:PORT NAME [BEHAVIOUR]       an HTTP server that answers its name, or misbehaves
+lab-tools load ADDR:PORT PAUSE_MS FILE           new connections without end until SIGTERM; one line a request in FILE
+lab-tools referee SERVICE SERVER WEIGHT LIMIT_S [kill PID | run COMMAND...]
+                                                 times the kernel's table from then on until the server has WEIGHT
+lab-tools journal FILE                           one line in FILE for each change of the kernel's table
+lab-tools get URL [ACCEPT]                       the body of an answer; exit 1 unless 200
+lab-tools time URL [ACCEPT]                      wall time, bytes and samples of an answer
+lab-tools metric URL NAME [LABEL=VALUE]...       the value of the one sample that has these labels, or `absent`
+lab-tools json URL|FILE [SEGMENT]...             one value of a JSON document, or `absent`
+";
+
+type Failure = Box<dyn std::error::Error>;
+
+fn main() -> ExitCode {
+    let args: Vec<String> = std::env::args().skip(1).collect();
+    let words: Vec<&str> = args.iter().map(String::as_str).collect();
+    match run(&words) {
+        Ok(code) => code,
+        Err(error) => {
+            // Nothing is left to do where even standard error is gone.
+            let _ = writeln!(io::stderr(), "lab-tools {}: {error}", words.join(" "));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(words: &[&str]) -> Result<ExitCode, Failure> {
+    match words {
+        ["serve", addr, name] => serve::run(addr, name, serve::Behaviour::Good),
+        ["serve", addr, name, behaviour] => serve::run(addr, name, behaviour.parse()?),
+        ["load", target, pause_ms, file] => load::run(target, Duration::from_millis(pause_ms.parse()?), file),
+        ["referee", service, server, weight, limit_s, act @ ..] => {
+            let act = match act {
+                [] => table::Act::Nothing,
+                ["kill", pid] => table::Act::Kill(pid.parse()?),
+                ["run", command @ ..] => table::Act::Run(command),
+                _ => return Err("after the limit stands `kill PID` or `run COMMAND`".into()),
+            };
+            table::referee(service, server, weight.parse()?, Duration::from_secs(limit_s.parse()?), act)
+        }
+        ["journal", file] => table::journal(file),
+        ["get", url] => query::get(url, "*/*"),
+        ["get", url, accept] => query::get(url, accept),
+        ["time", url] => query::time(url, "*/*"),
+        ["time", url, accept] => query::time(url, accept),
+        ["metric", url, name, labels @ ..] => query::metric(url, name, labels),
+        ["json", source, segments @ ..] => query::json(source, segments),
+        _ => {
+            write!(io::stderr(), "{USAGE}")?;
+            Ok(ExitCode::from(2))
+        }
+    }
+}
+
+/// Microseconds since the epoch: comparable between the processes of one kernel.
+fn epoch_us() -> u128 {
+    #[expect(clippy::disallowed_methods, reason = "a tool of its own, apart from the agent's clock")]
+    SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or(Duration::ZERO).as_micros()
+}
+
+fn now() -> Instant {
+    #[expect(clippy::disallowed_methods, reason = "a tool of its own, apart from the agent's clock")]
+    Instant::now()
+}

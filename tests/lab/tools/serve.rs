@@ -1,0 +1,123 @@
+//! A real server's HTTP server, good or hostile. Bound to `[::]`, it answers on every address of its host, so that
+//! one process can also be a whole farm (`ip route add local 10.20.0.0/16 dev lo`).
+
+use std::process::ExitCode;
+use std::str::FromStr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::time::sleep;
+
+use crate::Failure;
+
+const MAX_REQUEST: usize = 16 << 10;
+
+#[derive(Debug, Clone, Copy)]
+pub enum Behaviour {
+    Good,
+    /// 503 to every request.
+    Unavailable,
+    EndlessBody,
+    EndlessHeaders,
+    /// Bytes that are no HTTP.
+    Garbage,
+    /// Accepts, reads, never answers.
+    Silent,
+    /// A correct answer, one byte each 100 ms.
+    Drip,
+}
+
+impl FromStr for Behaviour {
+    type Err = String;
+
+    fn from_str(word: &str) -> Result<Behaviour, String> {
+        Ok(match word {
+            "good" => Behaviour::Good,
+            "unavailable" => Behaviour::Unavailable,
+            "endless-body" => Behaviour::EndlessBody,
+            "endless-headers" => Behaviour::EndlessHeaders,
+            "garbage" => Behaviour::Garbage,
+            "silent" => Behaviour::Silent,
+            "drip" => Behaviour::Drip,
+            _ => return Err(format!("no behaviour `{word}`")),
+        })
+    }
+}
+
+pub fn run(addr: &str, name: &str, behaviour: Behaviour) -> Result<ExitCode, Failure> {
+    tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(async {
+        let listener = TcpListener::bind(addr).await?;
+        let name: Arc<str> = name.into();
+        loop {
+            let (stream, _) = listener.accept().await?;
+            let name = name.clone();
+            // An error is the client gone, which is its right.
+            tokio::spawn(async move { answer(stream, &name, behaviour).await });
+        }
+    })
+}
+
+async fn answer(mut stream: TcpStream, name: &str, behaviour: Behaviour) -> std::io::Result<()> {
+    while let Some(request) = read_request(&mut stream).await? {
+        let request = request.to_ascii_lowercase();
+        let last = request.contains("connection: close") || request.contains(" http/1.0\r\n");
+        match behaviour {
+            Behaviour::Good => stream.write_all(reply("200 OK", name, last).as_bytes()).await?,
+            Behaviour::Unavailable => {
+                stream.write_all(reply("503 Service Unavailable", name, last).as_bytes()).await?;
+            }
+            Behaviour::Garbage => {
+                stream.write_all(&[0xff; 4096]).await?;
+                return Ok(());
+            }
+            Behaviour::Silent => std::future::pending().await,
+            Behaviour::EndlessBody => {
+                stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\n\r\n").await?;
+                endlessly(&mut stream, &[b'x'; 16 << 10]).await?;
+            }
+            Behaviour::EndlessHeaders => {
+                stream.write_all(b"HTTP/1.1 200 OK\r\n").await?;
+                endlessly(
+                    &mut stream,
+                    &b"X-Padding: yyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyy\r\n".repeat(64),
+                )
+                .await?;
+            }
+            Behaviour::Drip => {
+                for byte in reply("200 OK", name, last).bytes() {
+                    stream.write_all(&[byte]).await?;
+                    sleep(Duration::from_millis(100)).await;
+                }
+            }
+        }
+        if last {
+            break;
+        }
+    }
+    Ok(())
+}
+
+/// Ends only by an error: the client closed.
+async fn endlessly(stream: &mut TcpStream, bytes: &[u8]) -> std::io::Result<()> {
+    loop {
+        stream.write_all(bytes).await?;
+    }
+}
+
+/// `None`: the client closed, or sent more than a request may have.
+async fn read_request(stream: &mut TcpStream) -> std::io::Result<Option<String>> {
+    let mut request = Vec::new();
+    while !request.ends_with(b"\r\n\r\n") {
+        if request.len() > MAX_REQUEST || stream.read_buf(&mut request).await? == 0 {
+            return Ok(None);
+        }
+    }
+    Ok(Some(String::from_utf8_lossy(&request).into_owned()))
+}
+
+fn reply(status: &str, name: &str, last: bool) -> String {
+    let close = if last { "Connection: close\r\n" } else { "" };
+    format!("HTTP/1.1 {status}\r\nContent-Length: {}\r\n{close}\r\n{name}\n", name.len() + 1)
+}
