@@ -176,12 +176,14 @@ fn without_ipvs_in_the_kernel_it_keeps_serving() {
     for command in [managing, exporting] {
         let agent = Agent::start(command);
         agent.wait_metric("ipvs_up", &[], 0.0);
-        let ready = agent.wait("a reason", || Some(agent.get("/-/ready")).filter(|a| a.text().contains("IPVS")));
+        let ready =
+            agent.wait("a reason", || Some(agent.get("/-/ready")).filter(|a| a.text().contains("IPVS")));
         assert_eq!(ready.status, 503);
         assert_eq!(agent.get("/-/healthy").status, 200);
         assert!(agent.status()["ipvs"]["error"].is_string(), "{}", agent.status());
         assert_eq!(agent.metric("lvs_agent_collector_success", &[("collector", "ipvs")]), Some(0.0));
-        let socket = if agent.status()["mode"] == "exporter" { site.path("exporter.sock") } else { site.socket() };
+        let socket =
+            if agent.status()["mode"] == "exporter" { site.path("exporter.sock") } else { site.socket() };
         let mut status = lvs_agent(&["status", "--control-socket"]);
         status.arg(socket);
         let ended = finish(status).expect_code(UNAVAILABLE);

@@ -24,7 +24,11 @@ fn a_stop_leaves_the_table_and_removes_the_socket() {
         assert_eq!(ended.out, "", "all that it says are log lines");
         assert!(!site.socket().exists());
         assert_eq!(site.ledger()["entries"][0]["owed"], 5);
-        assert_eq!(std::fs::read_to_string(site.table()).expect("the table"), before, "read once, never written");
+        assert_eq!(
+            std::fs::read_to_string(site.table()).expect("the table"),
+            before,
+            "read once, never written"
+        );
     }
 }
 
@@ -99,6 +103,7 @@ fn a_reload_keeps_what_the_flags_say() {
     let agent = crate::agent::Agent::start(command);
     std::fs::write(site.config(), site.config_text("mode = \"enforce\"", "floor = 2")).expect("written");
     agent.signal(Signal::SIGHUP);
-    agent.wait("the new floor", || (agent.metric("lvs_virtual_server_floor", &[]) == Some(2.0)).then_some(()));
+    agent
+        .wait("the new floor", || (agent.metric("lvs_virtual_server_floor", &[]) == Some(2.0)).then_some(()));
     assert_eq!(agent.status()["mode"], json!("observe"));
 }
