@@ -302,13 +302,12 @@ fn open_state(config: &Config) -> Result<Option<Arc<StateDirectory>>, Failure> {
 
 fn bind(settings: &Settings) -> Result<Vec<TcpListener>, Failure> {
     let bind = |listen: &ListenAddr| {
-        let failed = |e: std::io::Error| {
-            Failure::new(
-                exit::UNAVAILABLE,
-                format!("listening on {listen} failed: {e} (`--web.listen-address` names another)"),
-            )
-        };
-        listen.to_socket_addr().and_then(web::bind_tcp).map_err(failed)
+        let addr = listen.to_socket_addr().map_err(|e| format!("listening on {listen}: {e}"));
+        // Its error names the address.
+        let bound = addr.and_then(|addr| web::bind_tcp(addr).map_err(|e| e.to_string()));
+        bound.map_err(|e| {
+            Failure::new(exit::UNAVAILABLE, format!("{e} (`--web.listen-address` names another)"))
+        })
     };
     settings.listen.iter().map(bind).collect()
 }
@@ -325,10 +324,7 @@ fn bind_control(config: &Config) -> Result<Option<UnixListener>, Failure> {
             Ok(None)
         }
         Err(error) => {
-            let text = format!(
-                "the control socket {} failed: {error} (`--control-socket` names another)",
-                path.display()
-            );
+            let text = format!("no control socket: {error} (`--control-socket` names another)");
             Err(Failure::new(exit::UNAVAILABLE, text))
         }
     }
