@@ -132,3 +132,31 @@ fn the_default_listener_takes_both_families() {
     }
     agent.stop();
 }
+
+/// Standard error is where the log goes, so it decides, and not standard output.
+#[test]
+fn colours_are_for_a_terminal_that_shows_the_log() {
+    let site = Site::new(1);
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+    let address = taken.local_addr().expect("bound");
+    let program = env!("CARGO_BIN_EXE_lvs-agent");
+    // It logs the configuration's warnings, and then cannot listen.
+    let run = format!(
+        "{program} run --config {} --ipvs.table {} --web.listen-address {address}",
+        site.config().display(),
+        site.table().display()
+    );
+    let on_a_terminal = |line: &str| {
+        let mut script = Command::new("script");
+        script.args(["-qec", line, "/dev/null"]).env_remove("NO_COLOR").stdin(std::process::Stdio::null());
+        finish(script).expect_code(69).out
+    };
+    let file = site.path("log");
+    on_a_terminal(&format!("{run} 2>{}", file.display()));
+    let log = std::fs::read_to_string(&file).expect("the log");
+    assert!(log.contains("WARN") && !log.contains('\x1b'), "{log:?}");
+    let seen = on_a_terminal(&format!("{run} >/dev/null"));
+    assert!(seen.contains("WARN") && seen.contains('\x1b'), "{seen:?}");
+    let plain = on_a_terminal(&format!("NO_COLOR=1 {run} >/dev/null"));
+    assert!(plain.contains("WARN") && !plain.contains('\x1b'), "{plain:?}");
+}
