@@ -2,14 +2,14 @@
 //! changes nothing but weights.
 //!
 //! It empties and fills the kernel's IPVS table, unloads the module and needs root, so it refuses to run
-//! anywhere but in the lab's user-mode kernel, and plain `cargo test` leaves it out. `tests/lab` runs it:
+//! anywhere but in the lab's user-mode kernel, and plain `cargo test` leaves it out:
 //!
 //! ```text
-//! cargo test --no-run --test ipvs_kernel        # builds it, prints its path
-//! IPVS_KERNEL_TEST=that/path  tests/lab/ipvs_kernel.sh (inside the lab's kernel)
+//! cargo test --no-run --test ipvs_kernel      # builds it and prints its path
+//! LAB_IPVS_KERNEL=that-path  (boot the lab's kernel with)  tests/lab/ipvs_kernel.sh [PART_OF_A_NAME]...
 //! ```
 //!
-//! Arguments choose tests by a part of their name; `measure` (with `--release`) prints costs.
+//! Arguments choose tests by a part of their name; `measure` prints what 1,000 services with 10 real servers each cost.
 
 use std::io::Write as _;
 use std::process::{Command, ExitCode, Stdio};

@@ -100,7 +100,12 @@ async fn a_service_deleted_in_the_middle_of_its_dump_is_gone_not_smaller() {
     table.snapshot().await.unwrap();
     // The first dump ends early as a success; by the second one the service is gone.
     kernel.script(abi::GET_DEST, Event::Hide(vec!["10.0.0.12:80"]));
-    kernel.script(abi::GET_DEST, edit(|state| drop(state.services.remove(0))));
+    kernel.script(
+        abi::GET_DEST,
+        edit(|state| {
+            state.services.remove(0);
+        }),
+    );
     let read = table.snapshot().await.unwrap();
     assert!(kernel.script_is_over());
     assert_eq!(keys(&read), ["10.0.0.2:80/tcp 1"]);
@@ -110,7 +115,12 @@ async fn a_service_deleted_in_the_middle_of_its_dump_is_gone_not_smaller() {
 async fn an_empty_service_is_told_from_a_missing_one() {
     let kernel = FakeKernel::new("-A -t 10.0.0.1:80 -s rr\n-A -t 10.0.0.2:80 -s rr\n");
     let (mut table, _) = kernel.table();
-    kernel.script(abi::GET_DEST, edit(|state| drop(state.services.remove(0))));
+    kernel.script(
+        abi::GET_DEST,
+        edit(|state| {
+            state.services.remove(0);
+        }),
+    );
     assert_eq!(keys(&table.snapshot().await.unwrap()), ["10.0.0.2:80/tcp 0"]);
 }
 

@@ -104,8 +104,18 @@ async fn a_hidden_destination_is_not_gone() {
 async fn deleted_between_read_and_write_is_gone_and_stays_so() {
     let kernel = FakeKernel::new(TABLE);
     let (mut table, telemetry) = kernel.table();
-    kernel.script(abi::SET_DEST, edit(|state| drop(state.services[0].destinations.remove(0))));
-    kernel.script(abi::SET_DEST, edit(|state| drop(state.services.remove(1))));
+    kernel.script(
+        abi::SET_DEST,
+        edit(|state| {
+            state.services[0].destinations.remove(0);
+        }),
+    );
+    kernel.script(
+        abi::SET_DEST,
+        edit(|state| {
+            state.services.remove(1);
+        }),
+    );
     let changes = [change(FIRST, "10.0.0.11:80", 5, 0), change(SECOND, "[fd00::11]:80", 5, 0)];
     let report = table.set_weights(&changes).await;
     assert!(kernel.script_is_over());
