@@ -223,6 +223,9 @@ async fn without_the_capability_it_says_so() {
     assert_eq!(table.snapshot().await, Err(ReadFailure::NoPermission));
     assert_eq!(telemetry.lock().errors[&("get_info", "EPERM".to_owned())], 1);
     assert_eq!(telemetry.lock().dumps_retried, 0);
+    kernel.state().privileged = true;
+    table.snapshot().await.unwrap();
+    assert_eq!(kernel.state().opened, 2, "a socket opened without it stays useless");
 }
 
 #[tokio::test]
