@@ -58,7 +58,7 @@ fn main() -> ExitCode {
         if !chosen.is_empty() && !chosen.iter().any(|part| name.contains(part.as_str())) {
             continue;
         }
-        sh(&format!("modprobe -a {MODULES}; ipvsadm -C"));
+        sh(&format!("ip link set lo up; modprobe -a {MODULES}; ipvsadm -C"));
         // A failed assertion panics: the process ends with its message and a status above 0.
         let _ = writeln!(out, "running {name}");
         let _ = out.flush();
@@ -304,7 +304,7 @@ fn no_false_absence_while_others_edit(runtime: &tokio::runtime::Runtime) {
         std::fs::write(format!("/run/{name}.save"), text).unwrap();
     }
     sh("ip netns del other 2>/dev/null; ip netns add other; ip -n other link set lo up");
-    let hammer = "while [ -e /run/hammer ]; do ipvsadm -R </run/add.save; ipvsadm -R </run/del.save; done";
+    let hammer = "while [ -e /run/hammer ]; do ipvsadm -R </run/add.save 2>/dev/null; ipvsadm -R </run/del.save 2>/dev/null; done";
     std::fs::write("/run/hammer", "").unwrap();
     let mut children = vec![
         Command::new("bash").args(["-c", hammer]).spawn().unwrap(),
