@@ -1,6 +1,6 @@
 //! Toy real servers inside the test, on loopback addresses of their own and one port.
 
-use std::io::{self, Read, Write};
+use std::io::{self, BufRead, BufReader, Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU16, AtomicUsize, Ordering};
@@ -110,13 +110,13 @@ impl Drop for Toy {
 
 fn answer(mut stream: TcpStream, state: &State) -> io::Result<()> {
     stream.set_read_timeout(Some(CLIENT_TIMEOUT))?;
-    let mut head = Vec::new();
-    let mut bytes = (&stream).take(MAX_HEAD_BYTES).bytes();
-    while !head.ends_with(b"\r\n\r\n") {
-        match bytes.next() {
-            Some(byte) => head.push(byte?),
+    let mut head = BufReader::new(&stream).take(MAX_HEAD_BYTES);
+    let mut line = String::new();
+    while line != "\r\n" {
+        line.clear();
+        if head.read_line(&mut line)? == 0 {
             // A bare connect, or a head without end.
-            None => return Ok(()),
+            return Ok(());
         }
     }
     state.requests.fetch_add(1, Ordering::SeqCst);
