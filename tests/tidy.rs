@@ -144,19 +144,19 @@ fn program() -> Vec<(String, String)> {
 /// Without comments and without what is only built for tests. The rest keeps its lines.
 fn code(text: &str) -> String {
     let mut out = String::new();
-    let mut lines = text.lines();
-    while let Some(line) = lines.next() {
+    // Within an item that is only built for tests; rustfmt ends it at the margin.
+    let mut left_out = false;
+    for line in text.lines() {
         if line.starts_with("#[cfg(test)]") {
-            // rustfmt ends an item at the margin: `mod tests;` on its line, a block with its brace.
-            let mut item = lines.by_ref().skip_while(|line| line.starts_with("#["));
-            if item.next().is_some_and(|first| first.ends_with('{')) {
-                item.by_ref().find(|line| *line == "}");
-            }
-            continue;
+            left_out = true;
+        } else if left_out {
+            left_out =
+                line.starts_with("#[") || !(line == "}" || line.ends_with(';') && !line.starts_with(' '));
+        } else {
+            // No string of the program has a comment's beginning after a blank.
+            let comment = if line.trim_start().starts_with("//") { Some(0) } else { line.find(" // ") };
+            out.push_str(&line[..comment.unwrap_or(line.len())]);
         }
-        // No string of the program has a comment's beginning after a blank.
-        let comment = if line.trim_start().starts_with("//") { Some(0) } else { line.find(" // ") };
-        out.push_str(&line[..comment.unwrap_or(line.len())]);
         out.push('\n');
     }
     out

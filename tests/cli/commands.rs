@@ -91,51 +91,58 @@ fn two_directors_that_disagree() {
     ask(&[]).expect_code(69);
 }
 
+/// One that passes, one that fails, and one that can never be made.
+fn every_outcome(site: &Site) {
+    let checks = r#"checks = ["web", "broken", "elsewhere"]"#;
+    let text = site.config_text("", "").replace(r#"checks = ["web"]"#, checks);
+    std::fs::write(site.config(), text).expect("written");
+}
+
 #[test]
 fn probe_through_the_agent() {
-    let site = Site::new(2);
-    let checks =
-        site.config_text("", "").replace("checks = [\"web\"]", "checks = [\"web\", \"port\", \"elsewhere\"]");
-    std::fs::write(site.config(), checks).expect("written");
+    let site = Site::new(1);
+    every_outcome(&site);
     let agent = site.start();
-    agent.wait("it is up by two checks", || {
+    agent.wait("two checks are settled", || {
         let checks = agent.server(0)["checks"].clone();
-        (checks[0]["verdict"] == "up" && checks[1]["verdict"] == "up").then_some(())
+        (checks[0]["verdict"] == "up" && checks[1]["verdict"] == "down").then_some(())
     });
-    probes(&site, &|arguments| site.ask(arguments));
-    // A probe by hand moves no verdict.
-    assert_eq!(agent.server(0)["checks"][0]["verdict"], "up");
-    let row = agent.server(0)["checks"][2].clone();
-    assert_eq!((&row["verdict"], &row["outcome"]), (&json!("unknown"), &json!("inconclusive")));
+    let by_hand = probes(&site, &|arguments| site.ask(arguments)) as f64;
+    // It moves no verdict and no metric: the agent counts its own attempts, the server all requests.
+    let attempts = agent.metric("lvs_check_attempts_total", &[]).expect("attempts");
+    let requests = site.toys.requests(0) as f64;
+    assert!(requests >= attempts + by_hand, "{requests} requests, {attempts} attempts, {by_hand} by hand");
+    let checks = agent.server(0)["checks"].clone();
+    let verdicts: Vec<&str> = (0..3).filter_map(|at| checks[at]["verdict"].as_str()).collect();
+    assert_eq!(verdicts, ["up", "down", "unknown"]);
+    assert_eq!(
+        (&checks[2]["outcome"], &checks[2]["reason"]),
+        (&json!("inconclusive"), &json!("local_error"))
+    );
 }
 
 #[test]
 fn probe_without_an_agent() {
-    let site = Site::new(2);
-    let checks =
-        site.config_text("", "").replace("checks = [\"web\"]", "checks = [\"web\", \"port\", \"elsewhere\"]");
-    std::fs::write(site.config(), checks).expect("written");
+    let site = Site::new(1);
+    every_outcome(&site);
     let (config, table) = (site.config().display().to_string(), site.table().display().to_string());
-    let ask = |arguments: &[&str]| {
-        let ended = site.ask(&[arguments, &["--config", &config, "--ipvs.table", &table]].concat());
-        assert!(ended.err.contains("no agent answers on") || ended.code == Some(69), "{ended:?}");
-        ended
-    };
+    let ask =
+        |arguments: &[&str]| site.ask(&[arguments, &["--config", &config, "--ipvs.table", &table]].concat());
     probes(&site, &ask);
     let (service, server) = (site.virtual_server(), site.real_server(0));
     let said = ask(&["probe", &service, &server, "--check", "web"]).expect_code(0).err;
+    assert!(said.contains("no agent answers on"), "{said}");
     assert!(said.contains("probed from here by the configuration file"), "{said}");
     assert!(!site.path("state").exists(), "it leaves nothing behind");
 
-    let nothing = site.ask(&["probe", &service, &server]);
-    assert_eq!(nothing.code, Some(69), "{nothing:?}");
+    let nothing = site.ask(&["probe", &service, &server]).expect_code(69);
     assert!(nothing.err.contains("--config"), "{nothing:?}");
-    let broken = site.ask(&["probe", &service, &server, "--config", &table]);
-    assert_eq!(broken.code, Some(78), "{broken:?}");
+    site.ask(&["probe", &service, &server, "--config", &table]).expect_code(78);
 }
 
-/// What `probe` says, whoever makes the probe: 0 pass, 1 fail, 69 inconclusive or refused.
-fn probes(site: &Site, ask: &dyn Fn(&[&str]) -> Ended) {
+/// What `probe` says, whoever makes the probe: 0 pass, 1 fail, 69 inconclusive or refused. Returns how
+/// many HTTP requests it made.
+fn probes(site: &Site, ask: &dyn Fn(&[&str]) -> Ended) -> usize {
     let (service, server) = (site.virtual_server(), site.real_server(0));
     let probe = |check: &str| ask(&["probe", &service, &server, "--check", check]);
     let passed = probe("web").expect_code(0).out;
@@ -143,27 +150,23 @@ fn probes(site: &Site, ask: &dyn Fn(&[&str]) -> Ended) {
     for part in ["connect ", "processing ", "total ", "HTTP status 200"] {
         assert!(passed.contains(part), "{part}: {passed}");
     }
+    let failed = probe("broken").expect_code(1).out;
+    assert!(failed.contains("FAIL  bad_status") && failed.contains("HTTP status 503"), "{failed}");
     let inconclusive = probe("elsewhere").expect_code(69).out;
     assert!(inconclusive.contains("inconclusive  local_error"), "{inconclusive}");
-    // The worst of all is the answer.
-    assert_eq!(ask(&["probe", &service, &server]).expect_code(69).out.lines().count(), 6);
-
-    site.toys.answer(0, 503);
-    let failed = probe("web").expect_code(1).out;
-    assert!(failed.contains("FAIL  bad_status") && failed.contains("HTTP status 503"), "{failed}");
-    probe("port").expect_code(0);
-    ask(&["probe", &service, &server]).expect_code(1);
-    site.toys.answer(0, 200);
+    // All of them, two lines each; one that failed is the answer.
+    assert_eq!(ask(&["probe", &service, &server]).expect_code(1).out.lines().count(), 6);
 
     let elsewhere = site.virtual_server().replace("20.100", "20.99");
     for (arguments, says) in [
         ([service.as_str(), "127.0.20.77:1", "web"], "127.0.20.77:1"),
         ([elsewhere.as_str(), server.as_str(), "web"], elsewhere.as_str()),
-        ([service.as_str(), server.as_str(), "nosuch"], "web, port, elsewhere"),
+        ([service.as_str(), server.as_str(), "nosuch"], "web, broken, elsewhere"),
     ] {
         let [service, server, check] = arguments;
         let refused = ask(&["probe", service, server, "--check", check]).expect_code(69);
         assert!(refused.err.contains(says), "{says}: {refused:?}");
         assert_eq!(refused.out, "");
     }
+    4
 }

@@ -40,7 +40,7 @@ fn a_good_configuration_is_counted() {
     let site = Site::new(1);
     let ended = finish(lvs_agent(&["check-config", &site.config().display().to_string()])).expect_code(0);
     let last = ended.out.lines().last().unwrap_or_default();
-    assert!(last.contains(": valid: 1 service, 3 checks, "), "{}", ended.out);
+    assert!(last.contains(": valid: 1 service, 4 checks, "), "{}", ended.out);
     assert_eq!(ended.err, "");
 }
 

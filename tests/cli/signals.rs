@@ -3,7 +3,7 @@
 use std::os::unix::fs::PermissionsExt;
 
 use nix::sys::signal::Signal;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::site::Site;
 
@@ -22,6 +22,10 @@ fn a_stop_leaves_the_table_and_removes_the_socket() {
         assert!(ended.err.contains("the table is left as it is"), "{}", ended.err);
         assert!(!ended.err.contains("weight set: restore"), "{}", ended.err);
         assert_eq!(ended.out, "", "all that it says are log lines");
+        for line in ended.err.lines() {
+            let fields: Value = serde_json::from_str(line).unwrap_or_else(|error| panic!("{error}: {line}"));
+            assert!(fields["level"].is_string() && fields["message"].is_string(), "{line}");
+        }
         assert!(!site.socket().exists());
         assert_eq!(site.ledger()["entries"][0]["owed"], 5);
         assert_eq!(
@@ -72,7 +76,7 @@ fn a_reload_takes_a_good_configuration_and_refuses_a_broken_one() {
     assert!(loaded_at(&agent) > loaded);
     assert_eq!(agent.metric("lvs_virtual_server_floor", &[]), Some(3.0));
     agent.wait_weights(&[5, 3, 1]);
-    assert_eq!(agent.server(2)["held"]["reason"], "floor");
+    agent.wait("it is held", || (agent.server(2)["held"]["reason"] == "floor").then_some(()));
     assert_eq!(agent.verdict(0), "up", "a reload forgets no verdict");
 }
 

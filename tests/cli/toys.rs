@@ -39,7 +39,7 @@ impl Toys {
         self.servers[at].address
     }
 
-    /// The status that the server answers from now on.
+    /// The status that the server answers from now on; `/broken` is 503 always.
     pub fn answer(&self, at: usize, status: u16) {
         self.servers[at].state.status.store(status, Ordering::SeqCst);
     }
@@ -112,7 +112,9 @@ fn answer(mut stream: TcpStream, state: &State) -> io::Result<()> {
     stream.set_read_timeout(Some(CLIENT_TIMEOUT))?;
     let mut head = BufReader::new(&stream).take(MAX_HEAD_BYTES);
     let mut line = String::new();
+    let mut path = None;
     while line != "\r\n" {
+        path = path.or_else(|| line.split(' ').nth(1).map(str::to_owned));
         line.clear();
         if head.read_line(&mut line)? == 0 {
             // A bare connect, or a head without end.
@@ -120,6 +122,9 @@ fn answer(mut stream: TcpStream, state: &State) -> io::Result<()> {
         }
     }
     state.requests.fetch_add(1, Ordering::SeqCst);
-    let status = state.status.load(Ordering::SeqCst);
+    let status = match path.as_deref() {
+        Some("/broken") => 503,
+        _ => state.status.load(Ordering::SeqCst),
+    };
     write!(stream, "HTTP/1.1 {status} Toy\r\nContent-Length: 4\r\nConnection: close\r\n\r\ntoy\n")
 }
