@@ -330,7 +330,8 @@ fn bind_control(config: &Config) -> Result<Option<UnixListener>, Failure> {
             Ok(None)
         }
         Err(error) => {
-            let text = format!("no control socket: {error} (`--control-socket` names another)");
+            // Its error names the path and the way out.
+            let text = format!("the control socket (`--control-socket`): {error}");
             Err(Failure::new(exit::UNAVAILABLE, text))
         }
     }
