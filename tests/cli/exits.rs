@@ -224,7 +224,10 @@ impl Unprivileged {
         let dir = tempfile::tempdir().expect("a directory");
         std::fs::set_permissions(dir.path(), PermissionsExt::from_mode(0o755)).expect("ours");
         let path = dir.path().join("lvs-agent");
-        std::fs::copy(env!("CARGO_BIN_EXE_lvs-agent"), &path).expect("the binary is copied");
+        // By another process: a descriptor of ours, open for writing in a child that another test
+        // forks at that moment, would make it ETXTBSY.
+        let copied = Command::new("cp").arg(env!("CARGO_BIN_EXE_lvs-agent")).arg(&path).status();
+        assert!(copied.is_ok_and(|status| status.success()), "the binary is not copied");
         Unprivileged { copy: Some((dir, path)) }
     }
 
