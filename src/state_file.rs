@@ -194,7 +194,7 @@ mod tests {
         for (text, why) in [
             ("garbage", "line 1"),
             ("{}", "format"),
-            ("[]", "invalid type"),
+            ("[]", "cannot be understood"),
             (r#"{"format":99,"boot_id":"b","surprise":1}"#, "format 99"),
             (
                 r#"{"format":1,"boot_id":"b","table":"t","confirmed":1.0,"entries":[{"virtual_server":"x"}]}"#,

@@ -1,5 +1,6 @@
 //! `lvs-agent run`: puts the parts together, serves until told to stop.
 
+use std::net::{SocketAddr, SocketAddrV6};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -148,7 +149,7 @@ pub async fn run(args: RunArgs) -> Result<u8, Failure> {
 pub enum Announce {
     Log,
     /// Called with the address of the first listener, once all is bound.
-    Demo(Box<dyn FnOnce(std::net::SocketAddr) + Send>),
+    Demo(Box<dyn FnOnce(SocketAddr) + Send>),
 }
 
 /// Everything from the bound sockets to the clean stop.
@@ -188,7 +189,7 @@ pub async fn serve(
         ..Options::default()
     };
     let web = Web::new(options, handle.clone(), Arc::new(Exporter(Machinery::new(telemetry))));
-    let first = listeners.first().and_then(|listener| listener.local_addr().ok());
+    let listening: Vec<SocketAddr> = listeners.iter().filter_map(|l| l.local_addr().ok()).collect();
     let (shutdown, stopping) = watch::channel(false);
     let mut servers = JoinSet::new();
     for listener in listeners {
@@ -199,7 +200,7 @@ pub async fn serve(
     }
     let prober = Prober::new(clock);
     let mut agent = tokio::spawn(agent::run(Parts { clock, start, table, prober, state, requests }));
-    say_started(&config, first, announce);
+    say_started(&config, &listening, announce);
     os::notify(NotifyState::Ready);
 
     let mut current = config;
@@ -345,17 +346,17 @@ fn probes_in_flight_limit() -> usize {
     usize::try_from(limit).unwrap_or(16)
 }
 
-fn say_started(config: &Config, first: Option<std::net::SocketAddr>, announce: Announce) {
+fn say_started(config: &Config, listening: &[SocketAddr], announce: Announce) {
     let mode = config.policy.mode.map_or("exporter", Mode::as_str);
     match announce {
         Announce::Log => {
-            for listen in &config.settings.listen {
+            for listen in listening {
                 tracing::info!(%listen, mode, services = config.policy.services.len(), version = env!("CARGO_PKG_VERSION"), "lvs-agent runs");
             }
         }
         Announce::Demo(show) => {
-            if let Some(first) = first {
-                show(first);
+            if let Some(first) = listening.first() {
+                show(*first);
             }
         }
     }
@@ -420,16 +421,14 @@ impl Exposition for Exporter {
 
 impl ListenAddr {
     /// With the scope id of its zone, if it has one.
-    fn to_socket_addr(&self) -> std::io::Result<std::net::SocketAddr> {
+    fn to_socket_addr(&self) -> std::io::Result<SocketAddr> {
         let scope = match &self.addr.zone {
             Some(zone) => nix::net::if_::if_nametoindex(zone.as_str())?,
             None => 0,
         };
         Ok(match (Family::of(self.addr.addr), self.addr.addr) {
-            (Family::V6, std::net::IpAddr::V6(addr)) => {
-                std::net::SocketAddrV6::new(addr, self.port, 0, scope).into()
-            }
-            (_, addr) => std::net::SocketAddr::new(addr, self.port),
+            (Family::V6, std::net::IpAddr::V6(addr)) => SocketAddrV6::new(addr, self.port, 0, scope).into(),
+            (_, addr) => SocketAddr::new(addr, self.port),
         })
     }
 }
