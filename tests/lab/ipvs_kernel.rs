@@ -2,12 +2,7 @@
 //! changes nothing but weights.
 //!
 //! It empties and fills the kernel's IPVS table, unloads the module and needs root, so it refuses to run
-//! anywhere but in the lab's user-mode kernel, and plain `cargo test` leaves it out:
-//!
-//! ```text
-//! cargo test --no-run --test ipvs_kernel      # builds it and prints its path
-//! LAB_IPVS_KERNEL=that-path  (boot the lab's kernel with)  tests/lab/ipvs_kernel.sh [PART_OF_A_NAME]...
-//! ```
+//! anywhere but in the lab's user-mode kernel: `cargo test --test lab ipvs_kernel` builds it and runs it there.
 //!
 //! Arguments choose tests by a part of their name; `measure` prints what 1,000 services with 10 real servers each cost.
 
@@ -22,7 +17,7 @@ use lvs_agent::model::{
 use lvs_agent::os::Clock;
 
 /// As `ipvsadm -Sn` printed it; see the file.
-const RICH: &str = include_str!("../src/ipvs/fixtures/rich.save");
+const RICH: &str = include_str!("../../src/ipvs/fixtures/rich.save");
 const MODULES: &str = "ip_vs_rr ip_vs_wrr ip_vs_wlc ip_vs_sh ip_vs_mh ip_vs_pe_sip";
 const UNLOAD: &str = "ipvsadm -C; rmmod $(lsmod | awk '/^ip_vs_/ {print $1}') ip_vs";
 
