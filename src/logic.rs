@@ -18,6 +18,8 @@ mod table;
 #[cfg(test)]
 mod tests;
 #[cfg(test)]
+mod tests_cycle;
+#[cfg(test)]
 mod world;
 mod writes;
 

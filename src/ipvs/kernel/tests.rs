@@ -196,7 +196,7 @@ async fn no_ipvs_is_found_out_without_a_request_and_ends_by_itself() {
     kernel.state().loaded = false;
     assert_eq!(table.snapshot().await, Err(ReadFailure::NoIpvs));
     assert_eq!(kernel.state().opened, 0);
-    assert_eq!(kernel.state().log, []);
+    assert!(kernel.state().log.is_empty());
     kernel.state().loaded = true;
     assert_eq!(keys(&table.snapshot().await.unwrap()).len(), 2);
     // Unloaded in the middle of a read.
