@@ -14,6 +14,8 @@ mod probes;
 mod report;
 mod schedule;
 mod service;
+#[cfg(test)]
+mod sim;
 mod table;
 #[cfg(test)]
 mod tests;

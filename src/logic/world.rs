@@ -208,7 +208,7 @@ impl World {
         }
     }
 
-    fn advance_to(&mut self, to: Mono) {
+    pub fn advance_to(&mut self, to: Mono) {
         self.now.wall.0 += to.since(self.now.mono).as_secs_f64();
         self.now.mono = to;
     }
