@@ -147,7 +147,9 @@ fn rates_follow_the_scrape_interval() {
 fn graphs_have_a_limit() {
     let outermost = Regex::new(r"^\w+ by \(([^)]*)\)").expect("a pattern");
     for dashboard in all() {
-        for target in dashboard.targets().filter(|t| ["timeseries", "state-timeline"].contains(&text(t.panel, "type"))) {
+        for target in
+            dashboard.targets().filter(|t| ["timeseries", "state-timeline"].contains(&text(t.panel, "type")))
+        {
             let limited = target.expr.starts_with("topk(");
             let labels = outermost.captures(target.expr).map(|found| found[1].to_owned());
             let few = labels.as_ref().is_some_and(|l| !l.contains("_server") && !l.contains("instance"));
@@ -200,8 +202,11 @@ fn units_fit_the_metrics() {
 fn unit<'a>(target: &Target<'a>) -> &'a str {
     let default = text(&target.panel["fieldConfig"]["defaults"], "unit");
     let field = format!("Value #{}", text(target.target, "refId"));
-    let organize = target.panel["transformations"].as_array().and_then(|all| all.iter().find(|t| t["id"] == "organize"));
-    let Some(column) = organize.and_then(|o| o["options"]["renameByName"][&field].as_str()) else { return default };
+    let organize =
+        target.panel["transformations"].as_array().and_then(|all| all.iter().find(|t| t["id"] == "organize"));
+    let Some(column) = organize.and_then(|o| o["options"]["renameByName"][&field].as_str()) else {
+        return default;
+    };
     let overrides = target.panel["fieldConfig"]["overrides"].as_array().expect("overrides");
     let of_column = overrides.iter().filter(|o| o["matcher"]["options"] == column);
     let properties = of_column.filter_map(|o| o["properties"].as_array()).flatten();

@@ -52,7 +52,8 @@ struct Job {
     job_name: String,
 }
 
-pub static RULES: LazyLock<Vec<Rule>> = LazyLock::new(|| groups().into_iter().flat_map(|g| g.rules).collect());
+pub static RULES: LazyLock<Vec<Rule>> =
+    LazyLock::new(|| groups().into_iter().flat_map(|g| g.rules).collect());
 
 fn groups() -> Vec<Group> {
     let parse = |path: std::path::PathBuf| -> RuleFile {
