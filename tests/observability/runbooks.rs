@@ -44,6 +44,9 @@ fn runbooks_name_metrics_and_commands_that_exist() {
                 catalogue::entry(name).is_some() || catalogue::entry(&format!("{name}_bucket")).is_some();
             assert!(exists, "{}: {name} is not exported", path.display());
         }
+        // The agent's lines carry their level as text; to the journal all of them are of one priority.
+        let by_priority = text.lines().any(|line| line.starts_with("journalctl") && line.contains(" -p "));
+        assert!(!by_priority, "{}: journalctl -p shows nothing of the agent's", path.display());
         for (_, [verb]) in command.captures_iter(&text).map(|found| found.extract()) {
             assert!(COMMANDS.contains(&verb), "{}: lvs-agent {verb}", path.display());
         }
