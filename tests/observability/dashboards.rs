@@ -97,10 +97,11 @@ fn variables_come_from_info_metrics() {
 
 #[test]
 fn promtool_takes_every_query() {
+    let variable = Regex::new(r"\$\w+").expect("a pattern");
     let mut rules = String::from("groups:\n- name: queries\n  rules:\n");
     for (at, (_, expr)) in all().iter().flat_map(Dashboard::queries).enumerate() {
         let plain = expr.replace("$__rate_interval", "1m").replace("$__range", "1h");
-        let plain = Regex::new(r"\$\w+").expect("a pattern").replace_all(&plain, ".+").into_owned();
+        let plain = variable.replace_all(&plain, ".+").into_owned();
         rules.push_str(&format!("  - record: dashboard:query:{at}\n    expr: {}\n", Value::from(plain)));
     }
     let directory = tempfile::tempdir().expect("a temporary directory");
@@ -226,6 +227,10 @@ fn columns_that_are_styled_are_there() {
             for name in panel["fieldConfig"]["overrides"].as_array().expect("overrides") {
                 let name = text(&name["matcher"], "options");
                 assert!(columns.contains(&name), "{which}: {name}");
+            }
+            for sorted in panel["options"]["sortBy"].as_array().expect("a sorting") {
+                let name = text(sorted, "displayName");
+                assert!(columns.contains(&name), "{which}: sorted by {name}");
             }
             // Each query's value is a column or hidden, else it shows as "Value #C".
             let hidden = organize["options"]["excludeByName"].as_object().expect("names");
