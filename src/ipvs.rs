@@ -90,3 +90,34 @@ impl Table {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn goes_to_another_thread<F: Future + Send>(_: &F) {}
+
+    #[tokio::test]
+    async fn a_task_may_own_it() {
+        let mut table = Table::kernel(Clock::start(), SharedTelemetry::default());
+        goes_to_another_thread(&table.snapshot());
+        goes_to_another_thread(&table.set_weights(&[]));
+    }
+
+    #[tokio::test]
+    async fn without_privilege_nothing_is_written() {
+        let mut table = Table::proc_only(Clock::start());
+        let change = WeightChange {
+            service: "10.0.0.1:80/tcp".parse().unwrap(),
+            dest: "10.0.0.11:80".parse().unwrap(),
+            from: crate::model::Weight(1),
+            to: crate::model::Weight(0),
+        };
+        let report = table.set_weights(&[change]).await;
+        assert_eq!(report.results[0].0, change);
+        let outcome = &report.results[0].1;
+        let refused =
+            matches!(outcome, crate::model::WriteOutcome::Failed(why) if why.contains("CAP_NET_ADMIN"));
+        assert!(refused, "{outcome:?}");
+    }
+}

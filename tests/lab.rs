@@ -67,11 +67,13 @@ fn run(tests: &[LabTest], out: &mut impl Write) -> io::Result<usize> {
     // tools share what the tests are built from.
     let agent = built("LAB_AGENT", &["--release", "--bin", "lvs-agent"], "release/lvs-agent")?;
     let tools = built("LAB_TOOLS", &["--example", "lab-tools"], "debug/examples/lab-tools")?;
+    let ipvs = built("LAB_IPVS_KERNEL", &["--example", "lab-ipvs-kernel"], "debug/examples/lab-ipvs-kernel")?;
     let mut kernel = Command::new(lab_dir().join("boot"))
         .arg(lab_dir().join("suite.sh"))
         .args(tests.iter().map(|t| &t.script))
         .env("LAB_AGENT", agent)
         .env("LAB_TOOLS", tools)
+        .env("LAB_IPVS_KERNEL", ipvs)
         .env("LAB_TIMEOUT", LIMIT_S)
         .stdin(Stdio::null())
         .stdout(Stdio::piped())

@@ -22,7 +22,7 @@ use super::transaction::{Failure, Link};
 /// Whole reads tried before a failure is reported.
 const READ_ATTEMPTS: u32 = 3;
 /// After so many services other tasks get their turn: about a fifth of a millisecond.
-const SERVICES_PER_TURN: usize = 16;
+pub(super) const SERVICES_PER_TURN: usize = 16;
 
 pub struct KernelTable {
     host: Box<dyn Host>,

@@ -32,9 +32,11 @@ impl ProcTable {
 
     pub fn snapshot(&self) -> Result<Snapshot, ReadFailure> {
         let started = self.clock.mono();
-        let text = procfs::read(procfs::TABLE).map_err(|error| match error.kind() {
-            io::ErrorKind::NotFound => ReadFailure::NoIpvs,
-            _ => ReadFailure::Failed(format!("{}: {error}", procfs::TABLE)),
+        let text = procfs::read(procfs::TABLE).map_err(|error| {
+            if error.kind() == io::ErrorKind::NotFound {
+                return ReadFailure::NoIpvs;
+            }
+            ReadFailure::Failed(format!("{}: {error}", procfs::TABLE))
         })?;
         let (info, services) = parse(&text).map_err(|fault| {
             ReadFailure::Failed(format!("{} line {}: `{}`", procfs::TABLE, fault.line, fault.text))

@@ -47,11 +47,12 @@ pub enum Failure {
 }
 
 impl Failure {
-    /// True if the answer was read to its end, so that the link can go on.
+    /// True if the answer was read to its end and the link can go on.
     pub fn link_survives(&self) -> bool {
         match self {
-            // EBUSY: an earlier dump of ours is still running on this socket.
-            Failure::Refused { errno, .. } => *errno != Errno::EBUSY,
+            // EBUSY: an earlier dump of ours still runs on this socket. EPERM: the kernel also looks at who
+            // opened the socket, so one opened without the capability never works (trap 9).
+            Failure::Refused { errno, .. } => !matches!(errno, Errno::EBUSY | Errno::EPERM),
             Failure::NoIpvs | Failure::Interrupted(_) | Failure::Row(..) => true,
             Failure::Overrun(_)
             | Failure::Deadline(_)

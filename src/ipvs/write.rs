@@ -15,7 +15,7 @@ use crate::model::{
 };
 
 use super::abi;
-use super::kernel::{KernelTable, find, find_dest};
+use super::kernel::{KernelTable, SERVICES_PER_TURN, find, find_dest};
 use super::port::Room;
 use super::rows;
 use super::transaction::{DONE, Failure, Link};
@@ -51,7 +51,10 @@ impl KernelTable {
             self.forget_link_after(&failure);
             settle(&order, &mut outcomes, |_| not_written(&failure));
         } else {
-            for group in order.chunk_by(|a, b| a.1.service == b.1.service) {
+            for (at, group) in order.chunk_by(|a, b| a.1.service == b.1.service).enumerate() {
+                if at % SERVICES_PER_TURN == 0 {
+                    tokio::task::yield_now().await;
+                }
                 services.extend(self.write_service(group, &mut outcomes).await);
             }
         }

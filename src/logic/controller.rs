@@ -46,6 +46,8 @@ pub struct Controller {
     pub(super) next_read: Mono,
     pub(super) first_read: Option<Mono>,
     pub(super) cycle: Cycle,
+    /// Services that were written to and not read since: their rows in the snapshot are of before.
+    pub(super) unclear: BTreeSet<ServiceKey>,
     /// Services to be planned anew.
     pub(super) dirty: BTreeSet<ServiceKey>,
     /// Ledger entries whose real server was missing from the last read; gone if missing again (trap 3).
@@ -118,6 +120,7 @@ impl Controller {
             next_read: now.mono,
             first_read: None,
             cycle: Cycle::Idle,
+            unclear: BTreeSet::new(),
             dirty: BTreeSet::new(),
             absent: BTreeSet::new(),
             noted_unmanaged: BTreeSet::new(),
