@@ -97,10 +97,11 @@ fn variables_come_from_info_metrics() {
 
 #[test]
 fn promtool_takes_every_query() {
+    let variable = Regex::new(r"\$\w+").expect("a pattern");
     let mut rules = String::from("groups:\n- name: queries\n  rules:\n");
     for (at, (_, expr)) in all().iter().flat_map(Dashboard::queries).enumerate() {
         let plain = expr.replace("$__rate_interval", "1m").replace("$__range", "1h");
-        let plain = Regex::new(r"\$\w+").expect("a pattern").replace_all(&plain, ".+").into_owned();
+        let plain = variable.replace_all(&plain, ".+").into_owned();
         rules.push_str(&format!("  - record: dashboard:query:{at}\n    expr: {}\n", Value::from(plain)));
     }
     let directory = tempfile::tempdir().expect("a temporary directory");
@@ -147,7 +148,9 @@ fn rates_follow_the_scrape_interval() {
 fn graphs_have_a_limit() {
     let outermost = Regex::new(r"^\w+ by \(([^)]*)\)").expect("a pattern");
     for dashboard in all() {
-        for target in dashboard.targets().filter(|t| ["timeseries", "state-timeline"].contains(&text(t.panel, "type"))) {
+        for target in
+            dashboard.targets().filter(|t| ["timeseries", "state-timeline"].contains(&text(t.panel, "type")))
+        {
             let limited = target.expr.starts_with("topk(");
             let labels = outermost.captures(target.expr).map(|found| found[1].to_owned());
             let few = labels.as_ref().is_some_and(|l| !l.contains("_server") && !l.contains("instance"));
@@ -200,8 +203,11 @@ fn units_fit_the_metrics() {
 fn unit<'a>(target: &Target<'a>) -> &'a str {
     let default = text(&target.panel["fieldConfig"]["defaults"], "unit");
     let field = format!("Value #{}", text(target.target, "refId"));
-    let organize = target.panel["transformations"].as_array().and_then(|all| all.iter().find(|t| t["id"] == "organize"));
-    let Some(column) = organize.and_then(|o| o["options"]["renameByName"][&field].as_str()) else { return default };
+    let organize =
+        target.panel["transformations"].as_array().and_then(|all| all.iter().find(|t| t["id"] == "organize"));
+    let Some(column) = organize.and_then(|o| o["options"]["renameByName"][&field].as_str()) else {
+        return default;
+    };
     let overrides = target.panel["fieldConfig"]["overrides"].as_array().expect("overrides");
     let of_column = overrides.iter().filter(|o| o["matcher"]["options"] == column);
     let properties = of_column.filter_map(|o| o["properties"].as_array()).flatten();
@@ -221,6 +227,10 @@ fn columns_that_are_styled_are_there() {
             for name in panel["fieldConfig"]["overrides"].as_array().expect("overrides") {
                 let name = text(&name["matcher"], "options");
                 assert!(columns.contains(&name), "{which}: {name}");
+            }
+            for sorted in panel["options"]["sortBy"].as_array().expect("a sorting") {
+                let name = text(sorted, "displayName");
+                assert!(columns.contains(&name), "{which}: sorted by {name}");
             }
             // Each query's value is a column or hidden, else it shows as "Value #C".
             let hidden = organize["options"]["excludeByName"].as_object().expect("names");

@@ -36,7 +36,7 @@ fn dashboards_are_as_provisioning_wants_them() {
 fn datasources_and_targets_are_chosen_by_variables() {
     for dashboard in all() {
         let name = &dashboard.name;
-        let [datasource, others @ ..] = &dashboard.list("/templating/list")[..] else {
+        let [datasource, others @ ..] = dashboard.list("/templating/list") else {
             panic!("{name}: no variables")
         };
         assert_eq!(text(datasource, "name"), "datasource", "{name}: first, the others need it");

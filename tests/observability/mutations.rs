@@ -22,7 +22,8 @@ fn every_small_change_of_a_rule_fails_its_tests() {
         let file = read(&path);
         for rule in RULES.iter().filter(|rule| file.contains(&format!("- alert: {}\n", rule.alert))) {
             let test = read(&path.with_file_name("tests").join(format!("{}.yml", rule.alert)));
-            mutants.extend(changes(&rule.alert, &file, &test).into_iter().map(|m| (stem(&path).to_owned(), m)));
+            mutants
+                .extend(changes(&rule.alert, &file, &test).into_iter().map(|m| (stem(&path).to_owned(), m)));
         }
     }
     // Enough of them that a rule's shape that the patterns do not know is noticed.
@@ -75,7 +76,8 @@ fn changes(alert: &str, file: &str, test: &str) -> Vec<Mutant> {
     // The rule alone, so that the tests take no longer than they must.
     let start = file.find(&format!("      - alert: {alert}\n")).expect("the rule");
     let rest = &file[start..];
-    let end = ["\n      - alert: ", "\n  - name: ", "\n      #"].iter().filter_map(|next| rest.find(next)).min();
+    let end =
+        ["\n      - alert: ", "\n  - name: ", "\n      #"].iter().filter_map(|next| rest.find(next)).min();
     let rule = &rest[..end.unwrap_or(rest.len())];
     let (head, annotations) = rule.split_at(rule.find("        labels:\n").expect("labels"));
     let step = seconds(line(test, "evaluation_interval: ").expect("an interval"));

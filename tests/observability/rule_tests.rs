@@ -82,12 +82,17 @@ fn each_alert_is_tested_both_ways() {
         let fires = |test: &Test| test.alert_rule_test.iter().any(|case| !case.exp_alerts.is_empty());
         let silent = |test: &Test| test.alert_rule_test.iter().any(|case| case.exp_alerts.is_empty());
         let look_alikes: Vec<&Test> = file.tests.iter().filter(|test| !fires(test)).collect();
-        assert!(file.tests.iter().any(|test| fires(test) && silent(test)), "{alert}: never crosses its `for`");
+        assert!(
+            file.tests.iter().any(|test| fires(test) && silent(test)),
+            "{alert}: never crosses its `for`"
+        );
         assert!(look_alikes.len() >= 2, "{alert}: look-alikes in which it is silent");
         for test in look_alikes {
             assert!(test.name.starts_with("silent"), "{alert}: {} never fires", test.name);
         }
-        let gap = |test: &Test| test.input_series.iter().any(|s| s.values.contains('_') || s.values.contains("stale"));
+        let gap = |test: &Test| {
+            test.input_series.iter().any(|s| s.values.contains('_') || s.values.contains("stale"))
+        };
         assert!(file.tests.iter().any(gap), "{alert}: no situation with a failed scrape");
     }
 }

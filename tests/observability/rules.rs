@@ -30,7 +30,8 @@ pub struct Rule {
     pub expr: String,
     #[serde(rename = "for")]
     pub pending: Option<String>,
-    pub keep_firing_for: Option<String>,
+    #[expect(dead_code, reason = "the tests of the rules prove it; here it is only allowed")]
+    keep_firing_for: Option<String>,
     pub labels: BTreeMap<String, String>,
     pub annotations: BTreeMap<String, String>,
 }
@@ -52,7 +53,8 @@ struct Job {
     job_name: String,
 }
 
-pub static RULES: LazyLock<Vec<Rule>> = LazyLock::new(|| groups().into_iter().flat_map(|g| g.rules).collect());
+pub static RULES: LazyLock<Vec<Rule>> =
+    LazyLock::new(|| groups().into_iter().flat_map(|g| g.rules).collect());
 
 fn groups() -> Vec<Group> {
     let parse = |path: std::path::PathBuf| -> RuleFile {

@@ -13,7 +13,8 @@ const COMMANDS: &[&str] = &["run", "demo", "check-config", "status", "probe"];
 
 #[test]
 fn each_alert_has_a_runbook_with_its_sections() {
-    let named: BTreeSet<String> = files("docs/runbooks", "md").iter().map(|path| stem(path).to_owned()).collect();
+    let named: BTreeSet<String> =
+        files("docs/runbooks", "md").iter().map(|path| stem(path).to_owned()).collect();
     let alerts: BTreeSet<String> = RULES.iter().map(|rule| rule.alert.clone()).collect();
     assert_eq!(named, alerts);
     for path in files("docs/runbooks", "md") {
@@ -39,9 +40,13 @@ fn runbooks_name_metrics_and_commands_that_exist() {
     for path in files("docs/runbooks", "md") {
         let text = read(&path);
         for name in metric.find_iter(&text).map(|found| found.as_str()) {
-            let exists = catalogue::entry(name).is_some() || catalogue::entry(&format!("{name}_bucket")).is_some();
+            let exists =
+                catalogue::entry(name).is_some() || catalogue::entry(&format!("{name}_bucket")).is_some();
             assert!(exists, "{}: {name} is not exported", path.display());
         }
+        // The agent's lines carry their level as text; to the journal all of them are of one priority.
+        let by_priority = text.lines().any(|line| line.starts_with("journalctl") && line.contains(" -p "));
+        assert!(!by_priority, "{}: journalctl -p shows nothing of the agent's", path.display());
         for (_, [verb]) in command.captures_iter(&text).map(|found| found.extract()) {
             assert!(COMMANDS.contains(&verb), "{}: lvs-agent {verb}", path.display());
         }
