@@ -19,6 +19,9 @@ pub struct ServiceFacts {
     pub stale: bool,
     /// No new entry can be put on disk.
     pub ledger_unsaved: bool,
+    /// Real servers that we took the weight of and that the last read missed: gone only if the next
+    /// one misses them too (trap 3), until then the floor counts them.
+    pub missed: usize,
     pub servers: Vec<ServerFacts>,
 }
 
@@ -57,7 +60,7 @@ pub struct Plan {
 }
 
 pub fn plan(facts: &ServiceFacts) -> Plan {
-    let base = facts.servers.iter().filter(|s| s.in_base()).count();
+    let base = facts.servers.iter().filter(|s| s.in_base()).count() + facts.missed;
     let floor = facts.floor.resolve(base);
     let now_in = facts.servers.iter().filter(|s| s.is_in()).count();
     let mut plan = Plan { floor, ..Plan::default() };
@@ -162,6 +165,7 @@ mod tests {
             mode: Mode::Enforce,
             stale: false,
             ledger_unsaved: false,
+            missed: 0,
             servers,
         }
     }
@@ -244,6 +248,15 @@ mod tests {
         let mut facts = facts(vec![server(1, 5, 5, DOWN)]);
         facts.floor = Floor::Count(0);
         assert_eq!(changes(&plan(&facts)), [(1, 5, 0)]);
+    }
+
+    #[test]
+    fn a_share_is_of_all_even_of_those_that_one_read_missed() {
+        let mut facts = facts(vec![server(1, 5, 5, DOWN), server(2, 5, 5, UP)]);
+        facts.floor = Floor::Percent(50);
+        assert_eq!(changes(&plan(&facts)), [(1, 5, 0)]);
+        facts.missed = 1;
+        assert_eq!((plan(&facts).floor, changes(&plan(&facts))), (2, vec![]));
     }
 
     #[test]

@@ -57,6 +57,11 @@ impl Controller {
             mode: policy.mode,
             stale: self.stale(now) || self.unclear.contains(&service.key),
             ledger_unsaved: !self.keeper.usable(),
+            missed: self
+                .absent
+                .iter()
+                .filter(|key| key.0 == service.key && self.keeper.get(key).is_some())
+                .count(),
             servers: servers.collect(),
         })
     }
