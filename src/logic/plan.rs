@@ -134,8 +134,8 @@ fn give_back(facts: &ServiceFacts, mut missing: usize) -> Vec<&ServerFacts> {
 fn take_out(facts: &ServiceFacts) -> Vec<&ServerFacts> {
     let mut failing: Vec<&ServerFacts> =
         facts.servers.iter().filter(|s| s.verdict == Some(Verdict::Down) && s.is_in()).collect();
-    // `None` would sort first, but a server that is down has failed.
-    failing.sort_by_key(|s| (s.failing_since.unwrap_or(Mono::ZERO), s.key));
+    // One that has begun to pass again (`None`) goes last.
+    failing.sort_by_key(|s| (s.failing_since.is_none(), s.failing_since, s.key));
     failing
 }
 
@@ -209,6 +209,13 @@ mod tests {
         let plan = plan(&facts(vec![server(1, 5, 5, DOWN), server(2, 5, 5, DOWN), server(3, 5, 5, DOWN)]));
         assert_eq!(changes(&plan), [(3, 5, 0), (2, 5, 0)]);
         assert_eq!(held(&plan), [(1, "floor", 0)]);
+    }
+
+    #[test]
+    fn one_that_has_begun_to_recover_stays_in_rather_than_one_that_fails() {
+        let mut facts = facts(vec![server(1, 5, 5, DOWN), server(2, 5, 5, DOWN)]);
+        facts.servers[1].failing_since = None;
+        assert_eq!(changes(&plan(&facts)), [(1, 5, 0)]);
     }
 
     #[test]
