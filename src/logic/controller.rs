@@ -168,6 +168,10 @@ impl Controller {
 
     /// When to call [`Controller::step`] again with [`Event::Tick`], if nothing happens before.
     pub fn next_wake(&self) -> Option<Mono> {
+        if self.stopping {
+            // Nothing new is begun, so what is due would be due for ever.
+            return self.keeper.retry_at();
+        }
         let read = (self.polls() && self.reading.is_none()).then_some(self.next_read);
         [read, self.probes.next_due(), self.keeper.retry_at()].into_iter().flatten().min()
     }
@@ -242,15 +246,14 @@ impl Controller {
                 count(state, report, phases);
             }
             let Some(dest_state) = state.dests.get_mut(&dest) else { continue };
-            let was_contested = dest_state.verdict.is_some() && dest_state.contested(&self.probes);
             if changed && dest_state.judge(&self.probes, now.mono) {
                 self.dirty.insert(service);
                 if let Some(verdict) = dest_state.verdict {
                     let cause = cause(&self.probes, id, report);
                     out.push(Command::Log(Note::VerdictChanged { service, dest, verdict, cause }));
                 }
-            } else if was_contested {
-                // Enough fresh failures may have come together.
+            } else if dest_state.contest.counts() {
+                // Enough fresh failures may have come together with this one.
                 self.dirty.insert(service);
             }
         }

@@ -136,6 +136,18 @@ pub struct Contest {
     state: ContestState,
 }
 
+impl Contest {
+    /// True while failures are counted that end it.
+    pub fn counts(&self) -> bool {
+        matches!(self.state, ContestState::FreshFailures { .. })
+    }
+
+    /// We drained it again: what was counted has been spent, and the time of the raise stays.
+    pub fn spent(&mut self) {
+        self.state = ContestState::Quiet;
+    }
+}
+
 #[derive(Debug, Default)]
 enum ContestState {
     #[default]

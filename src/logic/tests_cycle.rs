@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use super::event::Event;
 use super::world::{World, key, service};
 use crate::model::{Floor, Mode, ReadFailure, WriteOutcome};
 
@@ -143,4 +144,56 @@ fn a_reload_is_no_second_look_at_the_table() {
     world.heal(1);
     world.settle();
     assert_eq!(world.weights(), [5, 0, 7]);
+}
+
+#[test]
+fn a_stop_waits_for_the_write_under_way_and_for_nothing_else() {
+    let mut world = World::shop(&[5, 7]);
+    world.settle();
+    world.slow.insert("write");
+    world.fail(1);
+    world.settle();
+    world.send(Event::Stopping);
+    assert!(!world.controller.at_rest());
+    assert_eq!(world.controller.next_wake(), None, "what is due is never begun: no time to wake for");
+    world.release("write");
+    assert!(world.controller.at_rest());
+    assert_eq!((world.weights(), entries(&world)), (vec![0, 7], 1));
+}
+
+#[test]
+fn the_failure_that_completes_a_fresh_run_drains_at_once() {
+    let mut world = World::shop(&[5, 7]);
+    world.settle();
+    world.fail(1);
+    world.settle();
+    world.edit(1, 8);
+    world.run(SECOND / 2);
+    world.view(); // seen
+    world.slow.insert("read"); // no poll helps
+    let before = world.probed[&key(1).addr];
+    for fresh in 1..=3 {
+        assert_eq!(world.weights(), [8, 7]);
+        while world.probed[&key(1).addr] < before + fresh {
+            world.run(Duration::from_millis(10));
+        }
+    }
+    assert_eq!(world.weights(), [0, 7]);
+}
+
+#[test]
+fn a_change_that_no_verdict_asked_for_has_no_delay() {
+    let mut world = World::shop(&[5, 7]);
+    world.settle();
+    world.fail(1);
+    world.settle();
+    let measured = world.view().machinery.decision_apply_duration;
+    assert_eq!((measured.count, measured.buckets[0]), (1, 1));
+    world.restart();
+    world.settle();
+    // The floor brings it back, long after its verdict was found again.
+    world.table.get_mut(&service()).unwrap().destinations.truncate(1);
+    world.settle();
+    assert_eq!(world.weights(), [5]);
+    assert_eq!(world.view().machinery.decision_apply_duration.count, 0);
 }
