@@ -16,6 +16,8 @@ use crate::model::{
 pub struct ServiceState {
     /// Which `[[service]]` has it; `None`: unmanaged.
     pub policy: Option<usize>,
+    /// What this configuration makes of it has been said.
+    pub introduced: bool,
     /// Only of managed services.
     pub dests: BTreeMap<DestKey, DestState>,
     pub weight_changes: BTreeMap<Direction, u64>,
