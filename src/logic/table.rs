@@ -71,7 +71,6 @@ impl Controller {
 
     /// Brings one service in line with a newer reading of it.
     pub(super) fn take_in_service(&mut self, service: &VirtualServer, now: Now, out: &mut Vec<Command>) {
-        let new = !self.services.contains_key(&service.key);
         let policy = &self.policy;
         let state = self.services.entry(service.key).or_insert_with(|| ServiceState {
             policy: policy.service_for(&service.key),
@@ -81,6 +80,7 @@ impl Controller {
             release_all(state, service.key, &mut self.probes);
             return;
         };
+        let new = !std::mem::replace(&mut state.introduced, true);
         if new && service.refuses_at_zero() && managed.mode == Mode::Enforce && !managed.checks.is_empty() {
             let scheduler = service.scheduler.clone();
             out.push(Command::Log(Note::RefusesAtZero { service: service.key, scheduler }));
@@ -132,15 +132,19 @@ impl Controller {
                 // The row is of before the write.
             } else if state.is_none() && row.weight != entry.written {
                 given_back.push(*key);
-            } else if state.is_none_or(|s| self.mode_of(s) != Mode::Enforce)
-                && self.noted_unmanaged.insert(*key)
-            {
+            } else if state.is_none_or(|s| !self.may_give_back(s)) && self.noted_unmanaged.insert(*key) {
                 out.push(Command::Log(Note::HeldButNotManaged { service, dest, owed: entry.owed }));
             }
         }
         for key in given_back {
             self.drop_entry(key, "somebody gave the weight back", out);
         }
+    }
+
+    /// Without checks nothing ever says that a real server may come back.
+    fn may_give_back(&self, state: &ServiceState) -> bool {
+        let policy = state.policy.and_then(|at| self.policy.services.get(at));
+        policy.is_some_and(|p| p.mode == Mode::Enforce && !p.checks.is_empty())
     }
 
     /// Entries of real servers that are gone are dropped once two reads in a row agree (trap 3).
@@ -248,6 +252,9 @@ fn rebind(
     }
     // After the new ones, so that a target both use keeps its state.
     for id in old.into_iter().filter_map(|b| b.target) {
+        for new in dest.checks.iter().filter_map(|b| b.target) {
+            probes.inherit(new, id);
+        }
         if !dest.checks.iter().any(|b| b.target == Some(id)) {
             probes.release(id, &user);
         }

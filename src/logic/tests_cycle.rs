@@ -2,8 +2,9 @@
 
 use std::time::Duration;
 
+use super::event::{Event, Note};
 use super::world::{World, key, service};
-use crate::model::{Floor, Mode, ReadFailure, WriteOutcome};
+use crate::model::{Floor, Mode, ReadFailure, Verdict, Weight, WriteOutcome};
 
 const SECOND: Duration = Duration::from_secs(1);
 
@@ -143,4 +144,92 @@ fn a_reload_is_no_second_look_at_the_table() {
     world.heal(1);
     world.settle();
     assert_eq!(world.weights(), [5, 0, 7]);
+}
+
+#[test]
+fn a_stop_waits_for_the_write_under_way_and_for_nothing_else() {
+    let mut world = World::shop(&[5, 7]);
+    world.settle();
+    world.slow.insert("write");
+    world.fail(1);
+    world.settle();
+    world.send(Event::Stopping);
+    assert!(!world.controller.at_rest());
+    assert_eq!(world.controller.next_wake(), None, "what is due is never begun: no time to wake for");
+    world.release("write");
+    assert!(world.controller.at_rest());
+    assert_eq!((world.weights(), entries(&world)), (vec![0, 7], 1));
+}
+
+#[test]
+fn the_failure_that_completes_a_fresh_run_drains_at_once() {
+    let mut world = World::shop(&[5, 7]);
+    world.settle();
+    world.fail(1);
+    world.settle();
+    world.edit(1, 8);
+    world.run(SECOND / 2);
+    world.view(); // seen
+    world.slow.insert("read"); // no poll helps
+    let before = world.probed[&key(1).addr];
+    for fresh in 1..=3 {
+        assert_eq!(world.weights(), [8, 7]);
+        while world.probed[&key(1).addr] < before + fresh {
+            world.run(Duration::from_millis(10));
+        }
+    }
+    assert_eq!(world.weights(), [0, 7]);
+}
+
+#[test]
+fn a_change_that_no_verdict_asked_for_has_no_delay() {
+    let mut world = World::shop(&[5, 7]);
+    world.settle();
+    world.fail(1);
+    world.settle();
+    let measured = world.view().machinery.decision_apply_duration;
+    assert_eq!((measured.count, measured.buckets[0]), (1, 1));
+    world.restart();
+    world.settle();
+    // The floor brings it back, long after its verdict was found again.
+    world.table.get_mut(&service()).unwrap().destinations.truncate(1);
+    world.settle();
+    assert_eq!(world.weights(), [5]);
+    assert_eq!(world.view().machinery.decision_apply_duration.count, 0);
+}
+
+#[test]
+fn a_reload_that_changes_only_the_pace_keeps_verdicts_and_counts() {
+    let mut world = World::shop(&[5, 7]);
+    world.settle();
+    world.fail(1);
+    world.settle();
+    let before = world.server(1);
+    let check = std::sync::Arc::make_mut(&mut world.policy.services[0].checks[0]);
+    std::sync::Arc::make_mut(&mut check.spec).pace.interval *= 3;
+    world.reload();
+    let after = world.server(1);
+    assert_eq!((after.verdict, after.transitions), (Some(Verdict::Down), before.transitions));
+    assert!(after.checks[0].attempts >= before.checks[0].attempts);
+}
+
+#[test]
+fn what_a_reload_brings_is_said_as_at_the_start() {
+    let mut world = World::shop(&[5, 7]);
+    let ours = std::mem::take(&mut world.policy.services);
+    world.table.get_mut(&service()).unwrap().scheduler = "sh".into();
+    world.restart();
+    world.settle();
+    world.policy.services = ours;
+    world.reload();
+    let said = |w: &World| w.notes.iter().filter(|n| matches!(n, Note::RefusesAtZero { .. })).count();
+    assert_eq!(said(&world), 1);
+    world.fail(1);
+    world.settle();
+    assert_eq!((world.weights(), said(&world)), (vec![0, 7], 1));
+    // Checks that are gone will never say that it is well again.
+    world.policy.services[0].checks.clear();
+    world.reload();
+    let held = Note::HeldButNotManaged { service: service(), dest: key(1), owed: Weight(5) };
+    assert_eq!(world.notes.iter().filter(|n| **n == held).count(), 1);
 }

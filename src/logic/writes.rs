@@ -57,6 +57,11 @@ impl Controller {
             mode: policy.mode,
             stale: self.stale(now) || self.unclear.contains(&service.key),
             ledger_unsaved: !self.keeper.usable(),
+            missed: self
+                .absent
+                .iter()
+                .filter(|key| key.0 == service.key && self.keeper.get(key).is_some())
+                .count(),
             servers: servers.collect(),
         })
     }
@@ -70,14 +75,17 @@ impl Controller {
         for server in &facts.servers {
             let Some(dest) = state.dests.get_mut(&server.key) else { continue };
             dest.wanted = wanted.get(&server.key).copied();
+            if dest.wanted.is_none() {
+                // The verdict asked for nothing, or what it asked for had to wait: that says nothing
+                // about how fast we are.
+                dest.decided = None;
+            }
             let now_held = held.get(&server.key).copied();
             if now_held == dest.held {
                 continue;
             }
             dest.held = now_held;
             let Some(Held { reason, would }) = now_held else { continue };
-            // A change that had to wait says nothing about how fast we are.
-            dest.decided = None;
             *state.weight_changes_held.entry(reason).or_default() += 1;
             out.push(Command::Log(Note::Held {
                 service: *key,
@@ -284,7 +292,11 @@ impl Controller {
         out.push(Command::Log(Note::WeightChanged { change: *change, direction }));
         let Some(state) = self.services.get_mut(&change.service) else { return };
         *state.weight_changes.entry(direction).or_default() += 1;
-        if let Some(decided) = state.dests.get_mut(&change.dest).and_then(|dest| dest.decided.take()) {
+        let Some(dest) = state.dests.get_mut(&change.dest) else { return };
+        if direction == Direction::Drain {
+            dest.contest.spent();
+        }
+        if let Some(decided) = dest.decided.take() {
             self.decision_apply_duration.observe(now.mono.since(decided));
         }
     }
