@@ -41,7 +41,9 @@ pub fn start(args: LogArgs) {
     let filter = EnvFilter::new(format!("error,lvs_agent={level}"));
     let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
     match args.format {
-        Format::Text => builder.with_target(false).with_ansi(crate::cli::colour_wanted()).init(),
+        Format::Text => {
+            builder.with_target(false).with_ansi(crate::cli::colour_wanted(&std::io::stderr())).init()
+        }
         Format::Json => builder.json().flatten_event(true).with_target(false).init(),
     }
 }

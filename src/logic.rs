@@ -14,9 +14,13 @@ mod probes;
 mod report;
 mod schedule;
 mod service;
+#[cfg(test)]
+mod sim;
 mod table;
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod tests_cycle;
 #[cfg(test)]
 mod world;
 mod writes;

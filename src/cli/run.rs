@@ -23,6 +23,10 @@ use crate::state_file::{PidLock, StateDirectory};
 use crate::web::{self, Exposition, Options, Web};
 
 pub const DEFAULT_CONFIG: &str = "/etc/lvs-agent/config.toml";
+/// The default of `--web.max-requests`.
+pub const MAX_REQUESTS: usize = 40;
+/// The default of `--web.gzip-level`.
+pub const GZIP_LEVEL: u32 = 1;
 /// Open files that are not probes: netlink, listeners, scrapes, the ledger.
 const OPEN_FILES_RESERVE: u64 = 700;
 /// More probes at one time would only queue in the kernel.
@@ -52,11 +56,11 @@ pub struct RunArgs {
         long = "web.max-requests",
         value_name = "N",
         env = "LVS_AGENT_WEB_MAX_REQUESTS",
-        default_value_t = 40
+        default_value_t = MAX_REQUESTS
     )]
     pub max_requests: usize,
     /// Compression of the metrics for those who accept it, 0 (none) to 9
-    #[arg(long = "web.gzip-level", value_name = "LEVEL", env = "LVS_AGENT_WEB_GZIP_LEVEL", default_value_t = 1,
+    #[arg(long = "web.gzip-level", value_name = "LEVEL", env = "LVS_AGENT_WEB_GZIP_LEVEL", default_value_t = GZIP_LEVEL,
           value_parser = clap::value_parser!(u32).range(0..=9))]
     pub gzip_level: u32,
     /// Where the ledger of taken weights is kept
@@ -200,6 +204,8 @@ pub async fn serve(
     }
     let prober = Prober::new(clock);
     let mut agent = tokio::spawn(agent::run(Parts { clock, start, table, prober, state, requests }));
+    // The demo has no file to read again; a terminal that is closed ends it.
+    let reloads = matches!(announce, Announce::Log);
     say_started(&config, &listening, announce);
     os::notify(NotifyState::Ready);
 
@@ -208,12 +214,12 @@ pub async fn serve(
         tokio::select! {
             ended = &mut agent => break ended,
             signal = signals.next() => match signal {
-                Signal::Stop => {
+                Signal::Reload if reloads => reload(&args, &mut current, &handle).await,
+                Signal::Stop | Signal::Reload => {
                     os::notify(NotifyState::Stopping);
                     // An agent that has ended needs no telling.
                     let _ = handle.stop().await;
                 }
-                Signal::Reload => reload(&args, &mut current, &handle).await,
             },
             Some(ended) = servers.join_next() => {
                 let cause = match ended {
@@ -302,13 +308,12 @@ fn open_state(config: &Config) -> Result<Option<Arc<StateDirectory>>, Failure> {
 
 fn bind(settings: &Settings) -> Result<Vec<TcpListener>, Failure> {
     let bind = |listen: &ListenAddr| {
-        let failed = |e: std::io::Error| {
-            Failure::new(
-                exit::UNAVAILABLE,
-                format!("listening on {listen} failed: {e} (`--web.listen-address` names another)"),
-            )
-        };
-        listen.to_socket_addr().and_then(web::bind_tcp).map_err(failed)
+        let addr = listen.to_socket_addr().map_err(|e| format!("listening on {listen}: {e}"));
+        // Its error names the address.
+        let bound = addr.and_then(|addr| web::bind_tcp(addr).map_err(|e| e.to_string()));
+        bound.map_err(|e| {
+            Failure::new(exit::UNAVAILABLE, format!("{e} (`--web.listen-address` names another)"))
+        })
     };
     settings.listen.iter().map(bind).collect()
 }
@@ -325,10 +330,8 @@ fn bind_control(config: &Config) -> Result<Option<UnixListener>, Failure> {
             Ok(None)
         }
         Err(error) => {
-            let text = format!(
-                "the control socket {} failed: {error} (`--control-socket` names another)",
-                path.display()
-            );
+            // Its error names the path and the way out.
+            let text = format!("the control socket (`--control-socket`): {error}");
             Err(Failure::new(exit::UNAVAILABLE, text))
         }
     }

@@ -10,7 +10,7 @@ use super::ledger::{Ledger, Origin};
 use super::probes::Probes;
 use super::service::{ServiceState, count};
 use crate::model::{
-    ConfigFacts, DestKey, Direction, DriftKind, Histogram, Mode, Mono, Now, Policy, ProbeReport, ReadFailure,
+    ConfigFacts, DestKey, Direction, DriftKind, Histogram, Mono, Now, Policy, ProbeReport, ReadFailure,
     ServiceKey, SkipReason, Snapshot, Wall, WeightChange,
 };
 
@@ -46,6 +46,8 @@ pub struct Controller {
     pub(super) next_read: Mono,
     pub(super) first_read: Option<Mono>,
     pub(super) cycle: Cycle,
+    /// Services that were written to and not read since: their rows in the snapshot are of before.
+    pub(super) unclear: BTreeSet<ServiceKey>,
     /// Services to be planned anew.
     pub(super) dirty: BTreeSet<ServiceKey>,
     /// Ledger entries whose real server was missing from the last read; gone if missing again (trap 3).
@@ -118,6 +120,7 @@ impl Controller {
             next_read: now.mono,
             first_read: None,
             cycle: Cycle::Idle,
+            unclear: BTreeSet::new(),
             dirty: BTreeSet::new(),
             absent: BTreeSet::new(),
             noted_unmanaged: BTreeSet::new(),
@@ -165,6 +168,10 @@ impl Controller {
 
     /// When to call [`Controller::step`] again with [`Event::Tick`], if nothing happens before.
     pub fn next_wake(&self) -> Option<Mono> {
+        if self.stopping {
+            // Nothing new is begun, so what is due would be due for ever.
+            return self.keeper.retry_at();
+        }
         let read = (self.polls() && self.reading.is_none()).then_some(self.next_read);
         [read, self.probes.next_due(), self.keeper.retry_at()].into_iter().flatten().min()
     }
@@ -220,6 +227,7 @@ impl Controller {
         let policy = self.policy.clone();
         for (key, state) in &mut self.services {
             state.policy = policy.service_for(key);
+            state.introduced = false;
         }
         if let Some(snapshot) = self.snapshot.clone() {
             self.take_in(&snapshot, now, out);
@@ -228,7 +236,7 @@ impl Controller {
     }
 
     fn probe_ended(&mut self, id: TargetId, report: &ProbeReport, now: Now, out: &mut Vec<Command>) {
-        let Some((target, changed)) = self.probes.ended(id, report, now.mono) else { return };
+        let Some(target) = self.probes.ended(id, report, now.mono) else { return };
         let users: Vec<_> = target.users.iter().copied().collect();
         let phases = target.target.spec.kind.phases();
         let mut counted = None;
@@ -239,22 +247,17 @@ impl Controller {
                 count(state, report, phases);
             }
             let Some(dest_state) = state.dests.get_mut(&dest) else { continue };
-            let was_contested = dest_state.verdict.is_some() && dest_state.contested(&self.probes);
-            if changed && dest_state.judge(&self.probes, now.mono) {
+            if dest_state.judge(&self.probes, now.mono) {
                 self.dirty.insert(service);
                 if let Some(verdict) = dest_state.verdict {
                     let cause = cause(&self.probes, id, report);
                     out.push(Command::Log(Note::VerdictChanged { service, dest, verdict, cause }));
                 }
-            } else if was_contested {
-                // Enough fresh failures may have come together.
+            } else if dest_state.contest.counts() {
+                // Enough fresh failures may have come together with this one.
                 self.dirty.insert(service);
             }
         }
-    }
-
-    pub(super) fn mode_of(&self, state: &ServiceState) -> Mode {
-        state.policy.and_then(|at| self.policy.services.get(at)).map_or(Mode::Observe, |s| s.mode)
     }
 
     /// The last whole read is too old to be written on or shown.

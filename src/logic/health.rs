@@ -32,11 +32,11 @@ pub struct Last {
 }
 
 impl Health {
-    /// Counts one result. True if the verdict changed.
+    /// Counts one result.
     ///
     /// A pass ends a run of failures and the other way round (trap 54); an inconclusive result
     /// neither counts nor ends one.
-    pub fn record(&mut self, report: &ProbeReport, pace: &Pace) -> bool {
+    pub fn record(&mut self, report: &ProbeReport, pace: &Pace) {
         let last = Last {
             outcome: report.outcome,
             duration: report.phases.total,
@@ -46,7 +46,7 @@ impl Health {
         };
         self.last = Some(last.clone());
         match report.outcome {
-            Outcome::Inconclusive(_) => return false,
+            Outcome::Inconclusive(_) => return,
             Outcome::Pass => {
                 self.failures_in_a_row = 0;
                 self.failing_since = None;
@@ -62,13 +62,11 @@ impl Health {
         }
         self.attempts += 1;
         self.last_conclusive = Some(last);
-        let before = self.verdict;
         if self.failures_in_a_row >= pace.fall {
             self.verdict = Some(Verdict::Down);
         } else if self.passes_in_a_row >= pace.rise {
             self.verdict = Some(Verdict::Up);
         }
-        self.verdict != before
     }
 
     /// True while a verdict is being settled: there is none, or the last results speak against it.

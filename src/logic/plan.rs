@@ -19,6 +19,9 @@ pub struct ServiceFacts {
     pub stale: bool,
     /// No new entry can be put on disk.
     pub ledger_unsaved: bool,
+    /// Real servers that we took the weight of and that the last read missed: gone only if the next
+    /// one misses them too (trap 3), until then the floor counts them.
+    pub missed: usize,
     pub servers: Vec<ServerFacts>,
 }
 
@@ -57,7 +60,7 @@ pub struct Plan {
 }
 
 pub fn plan(facts: &ServiceFacts) -> Plan {
-    let base = facts.servers.iter().filter(|s| s.in_base()).count();
+    let base = facts.servers.iter().filter(|s| s.in_base()).count() + facts.missed;
     let floor = facts.floor.resolve(base);
     let now_in = facts.servers.iter().filter(|s| s.is_in()).count();
     let mut plan = Plan { floor, ..Plan::default() };
@@ -131,8 +134,8 @@ fn give_back(facts: &ServiceFacts, mut missing: usize) -> Vec<&ServerFacts> {
 fn take_out(facts: &ServiceFacts) -> Vec<&ServerFacts> {
     let mut failing: Vec<&ServerFacts> =
         facts.servers.iter().filter(|s| s.verdict == Some(Verdict::Down) && s.is_in()).collect();
-    // `None` would sort first, but a server that is down has failed.
-    failing.sort_by_key(|s| (s.failing_since.unwrap_or(Mono::ZERO), s.key));
+    // One that has begun to pass again (`None`) goes last.
+    failing.sort_by_key(|s| (s.failing_since.is_none(), s.failing_since, s.key));
     failing
 }
 
@@ -162,6 +165,7 @@ mod tests {
             mode: Mode::Enforce,
             stale: false,
             ledger_unsaved: false,
+            missed: 0,
             servers,
         }
     }
@@ -208,6 +212,13 @@ mod tests {
     }
 
     #[test]
+    fn one_that_has_begun_to_recover_stays_in_rather_than_one_that_fails() {
+        let mut facts = facts(vec![server(1, 5, 5, DOWN), server(2, 5, 5, DOWN)]);
+        facts.servers[1].failing_since = None;
+        assert_eq!(changes(&plan(&facts)), [(1, 5, 0)]);
+    }
+
+    #[test]
     fn a_held_server_goes_only_after_the_other_is_really_in() {
         // Server 1 is held in by the floor; 2 has recovered: it comes back first …
         let first = plan(&facts(vec![server(1, 5, 5, DOWN), server(2, 0, 5, UP)]));
@@ -244,6 +255,15 @@ mod tests {
         let mut facts = facts(vec![server(1, 5, 5, DOWN)]);
         facts.floor = Floor::Count(0);
         assert_eq!(changes(&plan(&facts)), [(1, 5, 0)]);
+    }
+
+    #[test]
+    fn a_share_is_of_all_even_of_those_that_one_read_missed() {
+        let mut facts = facts(vec![server(1, 5, 5, DOWN), server(2, 5, 5, UP)]);
+        facts.floor = Floor::Percent(50);
+        assert_eq!(changes(&plan(&facts)), [(1, 5, 0)]);
+        facts.missed = 1;
+        assert_eq!((plan(&facts).floor, changes(&plan(&facts))), (2, vec![]));
     }
 
     #[test]

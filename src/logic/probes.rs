@@ -7,7 +7,7 @@ use std::time::Duration;
 use super::event::{Command, TargetId};
 use super::health::Health;
 use super::schedule::{Schedule, jittered, phase};
-use crate::model::{DestKey, Histogram, Mono, ProbeReport, ServiceKey, Target};
+use crate::model::{CheckSpec, DestKey, Histogram, Mono, ProbeReport, ServiceKey, Target};
 
 /// A real server of a service that a target's results count for.
 pub type User = (ServiceKey, DestKey);
@@ -111,6 +111,21 @@ impl Probes {
         id
     }
 
+    /// A target that differs from an earlier one only in its pace goes on from what is known (trap 28).
+    pub fn inherit(&mut self, id: TargetId, earlier: TargetId) {
+        let Some(old) = self.targets.get(&earlier).filter(|_| earlier != id) else { return };
+        let (health, old) = (old.health.clone(), old.target.clone());
+        let Some(new) = self.targets.get_mut(&id) else { return };
+        let pace = new.target.spec.pace;
+        let at_that_pace = |old: &Target| {
+            let spec = Arc::new(CheckSpec { pace, ..old.spec.as_ref().clone() });
+            Target { spec, ..old.clone() }
+        };
+        if new.health.last.is_none() && at_that_pace(&old) == *new.target {
+            new.health = health;
+        }
+    }
+
     /// The last user to leave takes the target with it; a probe under way is forgotten when it ends.
     pub fn release(&mut self, id: TargetId, user: &User) {
         let Some(state) = self.targets.get_mut(&id) else { return };
@@ -143,12 +158,12 @@ impl Probes {
         }
     }
 
-    /// Takes in a result; the target's state if it is still wanted, and whether its verdict changed.
-    pub fn ended(&mut self, id: TargetId, report: &ProbeReport, now: Mono) -> Option<(&TargetState, bool)> {
+    /// Takes in a result; the target's state if it is still wanted.
+    pub fn ended(&mut self, id: TargetId, report: &ProbeReport, now: Mono) -> Option<&TargetState> {
         self.in_flight = self.in_flight.saturating_sub(1);
         let state = self.targets.get_mut(&id)?;
         let pace = state.target.spec.pace;
-        let changed = state.health.record(report, &pace);
+        state.health.record(report, &pace);
         // From start to start; one probe at a time, so never before this one's end (trap 52).
         let interval = if state.health.settling() {
             pace.fast_interval.min(pace.interval)
@@ -162,7 +177,7 @@ impl Probes {
         let due = (started + interval).max(now);
         state.activity = Activity::Waiting { due };
         self.schedule.insert(due, id);
-        Some((state, changed))
+        Some(state)
     }
 }
 
@@ -194,7 +209,7 @@ mod tests {
         assert_eq!(a, b);
         assert_eq!(started(&mut probes, at(1000)), 1);
         probes.release(a, &user(1));
-        let (state, _) = probes.ended(a, &report(Outcome::Pass, at(1001)), at(1001)).unwrap();
+        let state = probes.ended(a, &report(Outcome::Pass, at(1001)), at(1001)).unwrap();
         assert_eq!(state.users.len(), 1);
         probes.release(a, &user(2));
         assert!(probes.get(a).is_none());
@@ -203,6 +218,23 @@ mod tests {
         let c = probes.acquire(tcp_target(80), user(1), at(2000));
         assert_ne!(a, c);
         assert!(probes.health(c).unwrap().last.is_none());
+    }
+
+    #[test]
+    fn a_changed_pace_keeps_what_is_known_and_anything_else_does_not() {
+        let mut probes = Probes::new(1, 10);
+        let a = probes.acquire(tcp_target(80), user(1), at(0));
+        started(&mut probes, at(1000));
+        probes.ended(a, &report(Outcome::Pass, at(1001)), at(1001));
+        let mut slower = tcp_target(80);
+        let spec = Arc::make_mut(&mut slower.spec);
+        spec.pace.interval *= 2;
+        let b = probes.acquire(slower, user(1), at(2000));
+        let c = probes.acquire(tcp_target(81), user(1), at(2000));
+        for id in [b, c] {
+            probes.inherit(id, a);
+        }
+        assert_eq!([b, c].map(|id| probes.health(id).unwrap().passes_in_a_row), [1, 0]);
     }
 
     #[test]

@@ -16,6 +16,8 @@ use crate::model::{
 pub struct ServiceState {
     /// Which `[[service]]` has it; `None`: unmanaged.
     pub policy: Option<usize>,
+    /// What this configuration makes of it has been said.
+    pub introduced: bool,
     /// Only of managed services.
     pub dests: BTreeMap<DestKey, DestState>,
     pub weight_changes: BTreeMap<Direction, u64>,
@@ -134,6 +136,18 @@ pub const TUG_OF_WAR_WINDOW: Duration = Duration::from_secs(600);
 pub struct Contest {
     last_raise: Option<Mono>,
     state: ContestState,
+}
+
+impl Contest {
+    /// True while failures are counted that end it.
+    pub fn counts(&self) -> bool {
+        matches!(self.state, ContestState::FreshFailures { .. })
+    }
+
+    /// We drained it again: what was counted has been spent, and the time of the raise stays.
+    pub fn spent(&mut self) {
+        self.state = ContestState::Quiet;
+    }
 }
 
 #[derive(Debug, Default)]

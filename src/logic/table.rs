@@ -34,7 +34,9 @@ impl Controller {
                 self.first_read.get_or_insert(now.mono);
                 let snapshot = Arc::new(snapshot);
                 self.snapshot = Some(snapshot.clone());
+                self.unclear.clear();
                 self.take_in(&snapshot, now, out);
+                self.drop_absent(&snapshot, out);
                 self.reconcile_started = Some(started);
             }
             Err(failure) => {
@@ -50,7 +52,7 @@ impl Controller {
         self.view_due = true;
     }
 
-    /// Brings what is remembered in line with a whole read.
+    /// Brings what is remembered in line with a whole read, or, after a reload, with the last one.
     pub(super) fn take_in(&mut self, snapshot: &Snapshot, now: Now, out: &mut Vec<Command>) {
         let gone: Vec<ServiceKey> =
             self.services.keys().filter(|key| snapshot.service(key).is_none()).copied().collect();
@@ -69,7 +71,6 @@ impl Controller {
 
     /// Brings one service in line with a newer reading of it.
     pub(super) fn take_in_service(&mut self, service: &VirtualServer, now: Now, out: &mut Vec<Command>) {
-        let new = !self.services.contains_key(&service.key);
         let policy = &self.policy;
         let state = self.services.entry(service.key).or_insert_with(|| ServiceState {
             policy: policy.service_for(&service.key),
@@ -79,6 +80,7 @@ impl Controller {
             release_all(state, service.key, &mut self.probes);
             return;
         };
+        let new = !std::mem::replace(&mut state.introduced, true);
         if new && service.refuses_at_zero() && managed.mode == Mode::Enforce && !managed.checks.is_empty() {
             let scheduler = service.scheduler.clone();
             out.push(Command::Log(Note::RefusesAtZero { service: service.key, scheduler }));
@@ -96,7 +98,7 @@ impl Controller {
                 }
             }
             let in_flight = self.cycle.changes().is_some_and(|changes| changes.contains_key(&user));
-            if !in_flight {
+            if !in_flight && !self.unclear.contains(&service.key) {
                 let seen = observe(dest, user, row.weight, &mut self.keeper, &self.probes, now);
                 if let Seen::ByOthers { expected } = seen {
                     *self.drift.entry(DriftKind::Weight).or_default() += 1;
@@ -118,35 +120,47 @@ impl Controller {
         self.dirty.insert(service.key);
     }
 
-    /// Entries of real servers that are gone are dropped once two reads in a row agree; entries
-    /// that we may not act on are said once.
+    /// Entries that we may not act on are said once, and dropped when somebody gave the weight back.
     fn look_after_entries(&mut self, snapshot: &Snapshot, out: &mut Vec<Command>) {
-        let mut absent = BTreeSet::new();
-        let mut dropped = Vec::new();
+        let mut given_back = Vec::new();
         for (key, entry) in self.keeper.entries() {
             let (service, dest) = *key;
-            let row = snapshot.service(&service).and_then(|s| s.destination(&dest));
-            let state = self.services.get(&service);
-            match row {
-                None if self.absent.contains(key) => dropped.push((*key, "the real server is gone")),
-                None => {
-                    absent.insert(*key);
-                }
-                Some(row) if state.is_none_or(|s| s.policy.is_none()) && row.weight != entry.written => {
-                    dropped.push((*key, "somebody gave the weight back"));
-                }
-                Some(_) => {
-                    let ours = state.is_some_and(|s| s.policy.is_some() && self.mode_of(s) == Mode::Enforce);
-                    if !ours && self.noted_unmanaged.insert(*key) {
-                        let owed = entry.owed;
-                        out.push(Command::Log(Note::HeldButNotManaged { service, dest, owed }));
-                    }
-                }
+            let Some(row) = snapshot.service(&service).and_then(|s| s.destination(&dest)) else { continue };
+            let state = self.services.get(&service).filter(|s| s.policy.is_some());
+            let in_flight = self.cycle.changes().is_some_and(|changes| changes.contains_key(key));
+            if in_flight || self.unclear.contains(&service) {
+                // The row is of before the write.
+            } else if state.is_none() && row.weight != entry.written {
+                given_back.push(*key);
+            } else if state.is_none_or(|s| !self.may_give_back(s)) && self.noted_unmanaged.insert(*key) {
+                out.push(Command::Log(Note::HeldButNotManaged { service, dest, owed: entry.owed }));
             }
         }
+        for key in given_back {
+            self.drop_entry(key, "somebody gave the weight back", out);
+        }
+    }
+
+    /// Without checks nothing ever says that a real server may come back.
+    fn may_give_back(&self, state: &ServiceState) -> bool {
+        let policy = state.policy.and_then(|at| self.policy.services.get(at));
+        policy.is_some_and(|p| p.mode == Mode::Enforce && !p.checks.is_empty())
+    }
+
+    /// Entries of real servers that are gone are dropped once two reads in a row agree (trap 3).
+    fn drop_absent(&mut self, snapshot: &Snapshot, out: &mut Vec<Command>) {
+        let there =
+            |(service, dest): &User| snapshot.service(service).is_some_and(|s| s.destination(dest).is_some());
+        let absent: BTreeSet<User> =
+            self.keeper.entries().map(|(key, _)| *key).filter(|k| !there(k)).collect();
+        for key in absent.intersection(&self.absent).copied().collect::<Vec<_>>() {
+            self.drop_entry(key, "the real server is gone", out);
+        }
         self.absent = absent;
-        for (key, why) in dropped {
-            self.keeper.drop_entry(&key);
+    }
+
+    fn drop_entry(&mut self, key: User, why: &'static str, out: &mut Vec<Command>) {
+        if self.keeper.drop_entry(&key).is_some() {
             out.push(Command::Log(Note::EntryDropped { service: key.0, dest: key.1, why }));
         }
     }
@@ -238,6 +252,9 @@ fn rebind(
     }
     // After the new ones, so that a target both use keeps its state.
     for id in old.into_iter().filter_map(|b| b.target) {
+        for new in dest.checks.iter().filter_map(|b| b.target) {
+            probes.inherit(new, id);
+        }
         if !dest.checks.iter().any(|b| b.target == Some(id)) {
             probes.release(id, &user);
         }

@@ -30,6 +30,12 @@ pub struct World {
     pub write_outcomes: BTreeMap<DestKey, WriteOutcome>,
     /// Somebody's edits that come right before our next write: real server, weight.
     pub edits_before_write: Vec<(u8, u32)>,
+    /// Commands of these kinds wait until they are released.
+    pub slow: BTreeSet<&'static str>,
+    waiting: Vec<Command>,
+    /// Whether a write of unknown result reaches the table, and whether its service is read back.
+    pub unknown_lands: bool,
+    pub unknown_read_back: bool,
     /// Dies right before the next command of this kind is carried out.
     pub die_before: Option<&'static str>,
     pub dead: bool,
@@ -109,6 +115,10 @@ impl World {
             read_error: None,
             write_outcomes: BTreeMap::new(),
             edits_before_write: Vec::new(),
+            slow: BTreeSet::new(),
+            waiting: Vec::new(),
+            unknown_lands: true,
+            unknown_read_back: false,
             die_before: None,
             dead: false,
             written: Vec::new(),
@@ -198,24 +208,49 @@ impl World {
         }
     }
 
-    fn advance_to(&mut self, to: Mono) {
+    pub fn advance_to(&mut self, to: Mono) {
         self.now.wall.0 += to.since(self.now.mono).as_secs_f64();
         self.now.mono = to;
     }
 
+    /// Carries out what has waited of this kind; what comes next is no longer slow.
+    pub fn release(&mut self, slow: &'static str) {
+        self.slow.remove(slow);
+        self.release_waiting(slow);
+    }
+
+    /// Carries out what has waited of this kind; what comes next waits again.
+    pub fn release_waiting(&mut self, slow: &'static str) {
+        let (released, waiting) =
+            std::mem::take(&mut self.waiting).into_iter().partition(|c| kind(c) == slow);
+        self.waiting = waiting;
+        for command in Vec::<Command>::from(released) {
+            if let Some(event) = self.carry_out(command) {
+                self.send(event);
+            }
+        }
+    }
+
+    pub fn reload(&mut self) {
+        let policy = Arc::new(self.policy.clone());
+        self.send(Event::PolicyLoaded { policy, hash: 2 });
+    }
+
     fn execute(&mut self, command: Command) -> Option<Event> {
-        let kind = match command {
-            Command::ReadTable => "read",
-            Command::Probe { .. } => "probe",
-            Command::SaveLedger { .. } => "save",
-            Command::SetWeights(_) => "write",
-            Command::Publish(_) => "publish",
-            Command::Log(_) => "log",
-        };
+        let kind = kind(&command);
         if self.die_before == Some(kind) {
             self.dead = true;
             return None;
         }
+        if self.slow.contains(kind) {
+            self.waiting.push(command);
+            return None;
+        }
+        self.carry_out(command)
+    }
+
+    /// What becomes of a command.
+    pub fn carry_out(&mut self, command: Command) -> Option<Event> {
         match command {
             Command::ReadTable => {
                 self.reads += 1;
@@ -271,6 +306,11 @@ impl World {
             touched.insert(change.service);
             written.results.push((*change, outcome));
         }
+        for (change, outcome) in &written.results {
+            if matches!(outcome, WriteOutcome::Unknown(_)) && !self.unknown_read_back {
+                touched.remove(&change.service);
+            }
+        }
         written.services = touched.iter().filter_map(|key| self.table.get(key)).cloned().collect();
         written
     }
@@ -285,6 +325,7 @@ impl World {
         }
         let outcome = self.write_outcomes.get(&change.dest).cloned().unwrap_or(WriteOutcome::Written);
         match outcome {
+            WriteOutcome::Unknown(_) if !self.unknown_lands => {}
             WriteOutcome::Written | WriteOutcome::Unknown(_) => {
                 // The ledger comes before the kernel, always (invariant 3).
                 if change.to.is_zero() {
@@ -304,6 +345,17 @@ impl World {
             WriteOutcome::Conflict(_) | WriteOutcome::Gone | WriteOutcome::Failed(_) => {}
         }
         outcome
+    }
+}
+
+pub fn kind(command: &Command) -> &'static str {
+    match command {
+        Command::ReadTable => "read",
+        Command::Probe { .. } => "probe",
+        Command::SaveLedger { .. } => "save",
+        Command::SetWeights(_) => "write",
+        Command::Publish(_) => "publish",
+        Command::Log(_) => "log",
     }
 }
 

@@ -1,6 +1,6 @@
 //! From the plan to the kernel: ledger before kernel, read back after, and every result accounted for.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::controller::{Changes, Controller, Cycle};
 use super::event::{Command, Note};
@@ -55,8 +55,13 @@ impl Controller {
             key: service.key,
             floor: policy.floor,
             mode: policy.mode,
-            stale: self.stale(now),
+            stale: self.stale(now) || self.unclear.contains(&service.key),
             ledger_unsaved: !self.keeper.usable(),
+            missed: self
+                .absent
+                .iter()
+                .filter(|key| key.0 == service.key && self.keeper.get(key).is_some())
+                .count(),
             servers: servers.collect(),
         })
     }
@@ -70,14 +75,17 @@ impl Controller {
         for server in &facts.servers {
             let Some(dest) = state.dests.get_mut(&server.key) else { continue };
             dest.wanted = wanted.get(&server.key).copied();
+            if dest.wanted.is_none() {
+                // The verdict asked for nothing, or what it asked for had to wait: that says nothing
+                // about how fast we are.
+                dest.decided = None;
+            }
             let now_held = held.get(&server.key).copied();
             if now_held == dest.held {
                 continue;
             }
             dest.held = now_held;
             let Some(Held { reason, would }) = now_held else { continue };
-            // A change that had to wait says nothing about how fast we are.
-            dest.decided = None;
             *state.weight_changes_held.entry(reason).or_default() += 1;
             out.push(Command::Log(Note::Held {
                 service: *key,
@@ -146,36 +154,55 @@ impl Controller {
         if self.keeper.usable() != was_usable {
             self.dirty_all();
         }
-        let Cycle::Saving { generation, mut changes, since } = std::mem::take(&mut self.cycle) else {
-            return;
-        };
-        if self.keeper.is_saved(generation) {
-            self.write(changes, since, out);
-        } else if failed {
-            // Nothing was written: the records go, the drains are held, what is owed is still given back.
-            changes.retain(|key, (_, direction)| {
-                let drain = *direction == Direction::Drain;
-                if drain {
-                    self.keeper.drop_entry(key);
-                }
-                !drain
-            });
-            self.write(changes, since, out);
-        } else {
-            self.cycle = Cycle::Saving { generation, changes, since };
+        match std::mem::take(&mut self.cycle) {
+            Cycle::Saving { generation, changes, since } if failed || self.keeper.is_saved(generation) => {
+                let changes = self.still_due(changes, !failed, now.mono);
+                self.write(changes, since, out);
+            }
+            // Another save than the one that is waited for, or none is: a write may be under way.
+            other @ (Cycle::Idle | Cycle::Saving { .. } | Cycle::Writing { .. }) => self.cycle = other,
         }
     }
 
+    /// The save took its time: only what would be planned again now is written, and no drain without
+    /// its record on disk. The records of the others go, and their services are planned anew.
+    fn still_due(&mut self, mut changes: Changes, recorded: bool, now: Mono) -> Changes {
+        let services: BTreeSet<ServiceKey> = changes.keys().map(|(service, _)| *service).collect();
+        let rows = self.snapshot.iter().flat_map(|s| services.iter().filter_map(|key| s.service(key)));
+        let plans = rows.filter_map(|row| self.facts(row, now)).map(|facts| plan(&facts));
+        let wanted: Changes = plans
+            .flat_map(|p| p.changes)
+            .map(|(c, direction)| ((c.service, c.dest), (c, direction)))
+            .collect();
+        changes.retain(|key, change| {
+            let drain = change.1 == Direction::Drain;
+            let due = wanted.get(key) == Some(change) && (recorded || !drain);
+            if drain && !due {
+                self.keeper.drop_entry(key);
+            }
+            due
+        });
+        self.dirty.extend(services);
+        changes
+    }
+
     pub(super) fn weights_set(&mut self, report: WriteReport, now: Now, out: &mut Vec<Command>) {
-        let Cycle::Writing { changes, since } = std::mem::take(&mut self.cycle) else { return };
-        let mut unclear = report.results.len() < changes.len();
+        let (changes, since) = match std::mem::take(&mut self.cycle) {
+            Cycle::Writing { changes, since } => (changes, since),
+            other @ (Cycle::Idle | Cycle::Saving { .. }) => {
+                self.cycle = other;
+                return;
+            }
+        };
         for (change, outcome) in &report.results {
             let Some((_, direction)) = changes.get(&(change.service, change.dest)) else { continue };
-            unclear |= self.account(change, *direction, outcome, now, out);
+            self.account(change, *direction, outcome, now, out);
         }
+        let read_back = |key: &ServiceKey| report.services.iter().any(|service| service.key == *key);
+        self.unclear.extend(changes.keys().map(|(service, _)| *service).filter(|key| !read_back(key)));
         self.show(report.services, now, out);
         self.reconcile_started = Some(since);
-        if unclear {
+        if !self.unclear.is_empty() {
             self.start_read(now.mono, out);
         }
     }
@@ -190,7 +217,7 @@ impl Controller {
         }
     }
 
-    /// One result of a write; true if only a new read can tell what the kernel has.
+    /// One result of a write.
     fn account(
         &mut self,
         change: &WeightChange,
@@ -198,7 +225,7 @@ impl Controller {
         outcome: &WriteOutcome,
         now: Now,
         out: &mut Vec<Command>,
-    ) -> bool {
+    ) {
         let key = (change.service, change.dest);
         let drain = direction == Direction::Drain;
         match outcome {
@@ -210,7 +237,6 @@ impl Controller {
                     self.keeper.drop_entry(&key);
                 }
                 // A read-back of something else is then seen as what it is: somebody else's change.
-                false
             }
             WriteOutcome::Conflict(found) => {
                 // Over a restore it shows in the row read back, where the entry still stands.
@@ -223,7 +249,6 @@ impl Controller {
                 }
                 // Against somebody who writes faster than we do, the next poll is soon enough.
                 self.not_before_the_next_poll(change, now);
-                false
             }
             WriteOutcome::Gone => {
                 self.keeper.drop_entry(&key);
@@ -233,19 +258,15 @@ impl Controller {
                     dest: change.dest,
                     why,
                 }));
-                true
             }
             WriteOutcome::Failed(cause) => {
                 if drain {
                     self.keeper.drop_entry(&key);
                 }
                 self.write_failed(change, cause, now, out);
-                false
             }
-            WriteOutcome::Unknown(cause) => {
-                self.write_failed(change, cause, now, out);
-                true
-            }
+            // Its record stays until a read tells what the kernel has.
+            WriteOutcome::Unknown(cause) => self.write_failed(change, cause, now, out),
         }
     }
 
@@ -271,7 +292,11 @@ impl Controller {
         out.push(Command::Log(Note::WeightChanged { change: *change, direction }));
         let Some(state) = self.services.get_mut(&change.service) else { return };
         *state.weight_changes.entry(direction).or_default() += 1;
-        if let Some(decided) = state.dests.get_mut(&change.dest).and_then(|dest| dest.decided.take()) {
+        let Some(dest) = state.dests.get_mut(&change.dest) else { return };
+        if direction == Direction::Drain {
+            dest.contest.spent();
+        }
+        if let Some(decided) = dest.decided.take() {
             self.decision_apply_duration.observe(now.mono.since(decided));
         }
     }

@@ -1,5 +1,6 @@
 //! The built binary as a child process.
 
+use std::cell::RefCell;
 use std::ffi::OsStr;
 use std::io::{BufRead, BufReader, Read};
 use std::net::SocketAddr;
@@ -66,7 +67,7 @@ pub fn finish(command: Command) -> Ended {
 
 /// Standard output and standard error as they come.
 pub struct Process {
-    child: Child,
+    child: RefCell<Child>,
     out: Captured,
     err: Captured,
 }
@@ -77,11 +78,11 @@ impl Process {
             command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("the program starts");
         let out = Captured::of(child.stdout.take().expect("piped"));
         let err = Captured::of(child.stderr.take().expect("piped"));
-        Process { child, out, err }
+        Process { child: RefCell::new(child), out, err }
     }
 
     pub fn id(&self) -> u32 {
-        self.child.id()
+        self.child.borrow().id()
     }
 
     pub fn out(&self) -> String {
@@ -92,8 +93,15 @@ impl Process {
         self.err.lines().join("\n")
     }
 
-    pub fn wait<T>(&self, what: &str, look: impl FnMut() -> Option<T>) -> T {
-        wait_for(what, || format!("--- out\n{}\n--- err\n{}", self.out(), self.err()), look)
+    /// Waits for a value that only a living program brings about.
+    pub fn wait<T>(&self, what: &str, mut look: impl FnMut() -> Option<T>) -> T {
+        let context = || format!("--- out\n{}\n--- err\n{}", self.out(), self.err());
+        wait_for(what, context, || {
+            let ended = self.child.borrow_mut().try_wait().expect("it is our child");
+            let found = look();
+            assert!(found.is_some() || ended.is_none(), "{what}: {ended:?}\n{}", context());
+            found
+        })
     }
 
     pub fn signal(&self, signal: Signal) {
@@ -104,7 +112,7 @@ impl Process {
     pub fn wait_end(mut self) -> Ended {
         let (out, err) = (self.out.clone_handle(), self.err.clone_handle());
         let context = || format!("--- out\n{}\n--- err\n{}", out.lines().join("\n"), err.lines().join("\n"));
-        let child = &mut self.child;
+        let child = self.child.get_mut();
         let status = wait_for("the program ends", context, || child.try_wait().expect("it is our child"));
         Ended { code: status.code(), out: self.out.whole(), err: self.err.whole() }
     }
@@ -113,8 +121,9 @@ impl Process {
 impl Drop for Process {
     fn drop(&mut self) {
         // It may have ended.
-        let _ = self.child.kill();
-        let _ = self.child.wait();
+        let child = self.child.get_mut();
+        let _ = child.kill();
+        let _ = child.wait();
     }
 }
 

@@ -3,7 +3,7 @@
 use std::os::unix::fs::PermissionsExt;
 
 use nix::sys::signal::Signal;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::site::Site;
 
@@ -22,9 +22,17 @@ fn a_stop_leaves_the_table_and_removes_the_socket() {
         assert!(ended.err.contains("the table is left as it is"), "{}", ended.err);
         assert!(!ended.err.contains("weight set: restore"), "{}", ended.err);
         assert_eq!(ended.out, "", "all that it says are log lines");
+        for line in ended.err.lines() {
+            let fields: Value = serde_json::from_str(line).unwrap_or_else(|error| panic!("{error}: {line}"));
+            assert!(fields["level"].is_string() && fields["message"].is_string(), "{line}");
+        }
         assert!(!site.socket().exists());
         assert_eq!(site.ledger()["entries"][0]["owed"], 5);
-        assert_eq!(std::fs::read_to_string(site.table()).expect("the table"), before, "read once, never written");
+        assert_eq!(
+            std::fs::read_to_string(site.table()).expect("the table"),
+            before,
+            "read once, never written"
+        );
     }
 }
 
@@ -68,7 +76,7 @@ fn a_reload_takes_a_good_configuration_and_refuses_a_broken_one() {
     assert!(loaded_at(&agent) > loaded);
     assert_eq!(agent.metric("lvs_virtual_server_floor", &[]), Some(3.0));
     agent.wait_weights(&[5, 3, 1]);
-    assert_eq!(agent.server(2)["held"]["reason"], "floor");
+    agent.wait("it is held", || (agent.server(2)["held"]["reason"] == "floor").then_some(()));
     assert_eq!(agent.verdict(0), "up", "a reload forgets no verdict");
 }
 
@@ -99,6 +107,7 @@ fn a_reload_keeps_what_the_flags_say() {
     let agent = crate::agent::Agent::start(command);
     std::fs::write(site.config(), site.config_text("mode = \"enforce\"", "floor = 2")).expect("written");
     agent.signal(Signal::SIGHUP);
-    agent.wait("the new floor", || (agent.metric("lvs_virtual_server_floor", &[]) == Some(2.0)).then_some(()));
+    agent
+        .wait("the new floor", || (agent.metric("lvs_virtual_server_floor", &[]) == Some(2.0)).then_some(()));
     assert_eq!(agent.status()["mode"], json!("observe"));
 }

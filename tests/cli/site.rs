@@ -101,6 +101,10 @@ type = "http"
 path = "/healthz"
 host = "shop.example.com"
 
+[check.broken]
+type = "http"
+path = "/broken"
+
 [check.port]
 type = "tcp"
 

@@ -1,6 +1,6 @@
 //! Toy real servers inside the test, on loopback addresses of their own and one port.
 
-use std::io::{self, Read, Write};
+use std::io::{self, BufRead, BufReader, Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU16, AtomicUsize, Ordering};
@@ -39,7 +39,7 @@ impl Toys {
         self.servers[at].address
     }
 
-    /// The status that the server answers from now on.
+    /// The status that the server answers from now on; `/broken` is 503 always.
     pub fn answer(&self, at: usize, status: u16) {
         self.servers[at].state.status.store(status, Ordering::SeqCst);
     }
@@ -110,16 +110,21 @@ impl Drop for Toy {
 
 fn answer(mut stream: TcpStream, state: &State) -> io::Result<()> {
     stream.set_read_timeout(Some(CLIENT_TIMEOUT))?;
-    let mut head = Vec::new();
-    let mut bytes = (&stream).take(MAX_HEAD_BYTES).bytes();
-    while !head.ends_with(b"\r\n\r\n") {
-        match bytes.next() {
-            Some(byte) => head.push(byte?),
+    let mut head = BufReader::new(&stream).take(MAX_HEAD_BYTES);
+    let mut line = String::new();
+    let mut path = None;
+    while line != "\r\n" {
+        path = path.or_else(|| line.split(' ').nth(1).map(str::to_owned));
+        line.clear();
+        if head.read_line(&mut line)? == 0 {
             // A bare connect, or a head without end.
-            None => return Ok(()),
+            return Ok(());
         }
     }
     state.requests.fetch_add(1, Ordering::SeqCst);
-    let status = state.status.load(Ordering::SeqCst);
+    let status = match path.as_deref() {
+        Some("/broken") => 503,
+        _ => state.status.load(Ordering::SeqCst),
+    };
     write!(stream, "HTTP/1.1 {status} Toy\r\nContent-Length: 4\r\nConnection: close\r\n\r\ntoy\n")
 }
