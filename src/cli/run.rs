@@ -166,8 +166,9 @@ pub async fn serve(
     let mut signals =
         Signals::new().map_err(|e| Failure::new(exit::FAILURE, format!("watching signals failed: {e}")))?;
     let origin = origin(&table)?;
+    let managing = config.policy.mode.is_some();
     // Held until the end.
-    let _table_lock = lock_table(&config, &origin)?;
+    let mut table_lock = lock_table(&config, &origin)?;
     let state = open_state(&config)?;
     let listeners = bind(&config.settings)?;
     let control = bind_control(&config)?;
@@ -176,7 +177,7 @@ pub async fn serve(
         policy: Arc::new(config.policy.clone()),
         config_hash: config.hash,
         ledger,
-        origin,
+        origin: origin.clone(),
         seed: os::director_seed(),
         probes_in_flight_limit: probes_in_flight_limit(),
     };
@@ -212,7 +213,16 @@ pub async fn serve(
                     // An agent that has ended needs no telling.
                     let _ = handle.stop().await;
                 }
-                Signal::Reload => reload(&args, &mut current, &handle).await,
+                Signal::Reload => {
+                    let loaded = effective_config(&args).and_then(|new| {
+                        // From observe to enforce: from now on it writes (trap 57).
+                        if table_lock.is_none() && managing {
+                            table_lock = lock_table(&new, &origin)?;
+                        }
+                        Ok(new)
+                    });
+                    reload(loaded, &mut current, &handle).await;
+                }
             },
             Some(ended) = servers.join_next() => {
                 let cause = match ended {
@@ -362,9 +372,9 @@ fn say_started(config: &Config, first: Option<std::net::SocketAddr>, announce: A
 }
 
 /// SIGHUP: a configuration that is broken or gone leaves the old one in force (trap 28).
-async fn reload(args: &RunArgs, current: &mut Config, handle: &Handle) {
+async fn reload(loaded: Result<Config, Failure>, current: &mut Config, handle: &Handle) {
     os::notify(NotifyState::Reloading);
-    let reloaded = match effective_config(args) {
+    let reloaded = match loaded {
         Ok(new) if new.policy.mode.is_none() && current.policy.mode.is_some() => {
             tracing::error!("the configuration is gone: the old one stays");
             None
