@@ -7,11 +7,10 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::path::Path;
 use std::time::Duration;
 
-use clap::Parser;
 use tokio::net::TcpListener;
 
 use crate::cli::exit;
-use crate::cli::run::{Announce, Failure, RunArgs, serve};
+use crate::cli::run::{Announce, Failure, GZIP_LEVEL, MAX_REQUESTS, RunArgs, serve};
 use crate::config::{self, Config};
 use crate::ipvs::Table;
 use crate::logging::LogArgs;
@@ -197,15 +196,19 @@ async fn tell(server: &ToyServer, out: &mut (dyn Write + Send)) -> io::Result<()
 }
 
 impl RunArgs {
-    /// The flags of `run` at their defaults, whatever the environment says.
+    /// Those of `run` that `serve` still looks at, at their defaults; what the environment says is for `run`.
     fn of_demo(log: LogArgs) -> RunArgs {
-        #[derive(Debug, Parser)]
-        struct Defaults {
-            #[command(flatten)]
-            run: RunArgs,
+        RunArgs {
+            config: None,
+            mode: None,
+            listen: Vec::new(),
+            telemetry_path: None,
+            max_requests: MAX_REQUESTS,
+            gzip_level: GZIP_LEVEL,
+            state_dir: None,
+            control_socket: None,
+            table: None,
+            log,
         }
-        let mut args = Defaults::parse_from(["lvs-agent"]).run;
-        args.log = log;
-        args
     }
 }

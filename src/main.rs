@@ -56,7 +56,7 @@ fn main() -> ExitCode {
 
 async fn execute(command: Command) -> Result<u8, Failure> {
     let (mut out, mut err) = (io::stdout(), io::stderr());
-    let colour = colour_wanted();
+    let colour = colour_wanted(&out);
     match command {
         Command::Run(args) => {
             logging::start(args.log);

@@ -14,39 +14,41 @@ modprobe ip_vs
 } >"$T/table"
 ipvsadm -R <"$T/table"
 
-median() { sort -n | awk '{ v[NR] = $1 } END { print v[int((NR + 1) / 2)] }'; }
-row() { # LABEL < lines of `MILLISECONDS BYTES SAMPLES`
-  local lines; lines=$(cat)
-  printf '%-34s %7d %7d   %s\n' "$1" "$(median <<<"$lines")" "$(sort -n <<<"$lines" | tail -n 1 | cut -d' ' -f1)" \
-    "$(tail -n 1 <<<"$lines" | awk '{ if (NF > 1) print $3 " samples, " $2 " bytes" }')"
-}
-
 agent_start
-cold=() warm=()
-for _ in 1 2 3 4 5; do
-  let_pass 2.5 # older than the snapshot's maximum age
-  cold+=("$("$TOOLS" time $URL/metrics)")
-  warm+=("$("$TOOLS" time $URL/metrics)")
-done
-agent_stop
-
 prometheus-node-exporter --collector.disable-defaults --collector.ipvs --web.disable-exporter-metrics \
   --web.listen-address=127.0.0.1:9100 >"$T/node.log" 2>&1 &
-node=$!
-node_answers() { "$TOOLS" get http://127.0.0.1:9100/ >/dev/null 2>&1; }
+NODE=http://127.0.0.1:9100
+node_answers() { "$TOOLS" get $NODE/ >/dev/null 2>&1; }
 wait_for "prometheus-node-exporter answers" 30 node_answers
-node_exporter=() admin=()
-for _ in 1 2 3 4 5; do node_exporter+=("$("$TOOLS" time http://127.0.0.1:9100/metrics)"); done
-kill $node
-for _ in 1 2 3 4 5; do
-  began=${EPOCHREALTIME/./}
+
+scrape() { "$TOOLS" time "$1/metrics" "$2" >>"$T/$3"; }
+admin() {
+  local began=${EPOCHREALTIME/./}
   ipvsadm -Ln --stats >"$T/stats"
-  admin+=("$(((${EPOCHREALTIME/./} - began) / 1000))")
+  echo "$(((${EPOCHREALTIME/./} - began) / 1000)) $(wc -c <"$T/stats")"
+}
+for ((run = 0; run < LAB_RUNS; run++)); do
+  for encoding in identity gzip; do
+    let_pass 2.5 # older than the snapshot's maximum age
+    scrape $URL $encoding agent-cold-$encoding
+    scrape $URL $encoding agent-warm-$encoding
+    scrape $NODE $encoding node-$encoding
+  done
+  admin >>"$T/ipvsadm"
 done
 
-echo "$LAB_SERVICES services of $LAB_SERVERS real servers; ms of wall time, 5 runs each"
-printf '%-34s %7s %7s   %s\n' what median max answer
-printf '%s\n' "${cold[@]}" | row "lvs-agent, cold"
-printf '%s\n' "${warm[@]}" | row "lvs-agent, warm"
-printf '%s\n' "${node_exporter[@]}" | row "prometheus-node-exporter, ipvs only"
-printf '%s\n' "${admin[@]}" | row "ipvsadm -Ln --stats"
+samples() { "$TOOLS" get "$1/metrics" | grep -vc '^#'; }
+row() { # LABEL FILE SAMPLES: of lines `MILLISECONDS BYTES`
+  sort -n "$T/$2" | awk -v label="$1" -v samples="$3" '
+    { ms[NR] = $1; bytes = $2 }
+    END { printf "%-42s %7d %7d %9s %9d\n", label, (ms[int((NR + 1) / 2)] + ms[int(NR / 2) + 1]) / 2, ms[NR], samples, bytes }'
+}
+echo "$LAB_SERVICES services of $LAB_SERVERS real servers: wall time of one scrape, ms, $LAB_RUNS runs each, in turn"
+printf '%-42s %7s %7s %9s %9s\n' what median max samples bytes
+ours=$(samples $URL) theirs=$(samples $NODE)
+for encoding in identity gzip; do
+  row "lvs-agent, cold, $encoding" agent-cold-$encoding "$ours"
+  row "lvs-agent, warm, $encoding" agent-warm-$encoding "$ours"
+  row "prometheus-node-exporter, ipvs, $encoding" node-$encoding "$theirs"
+done
+row "ipvsadm -Ln --stats" ipvsadm -

@@ -1,5 +1,6 @@
 //! `lvs-agent run`: puts the parts together, serves until told to stop.
 
+use std::net::{SocketAddr, SocketAddrV6};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -22,6 +23,10 @@ use crate::state_file::{PidLock, StateDirectory};
 use crate::web::{self, Exposition, Options, Web};
 
 pub const DEFAULT_CONFIG: &str = "/etc/lvs-agent/config.toml";
+/// The default of `--web.max-requests`.
+pub const MAX_REQUESTS: usize = 40;
+/// The default of `--web.gzip-level`.
+pub const GZIP_LEVEL: u32 = 1;
 /// Open files that are not probes: netlink, listeners, scrapes, the ledger.
 const OPEN_FILES_RESERVE: u64 = 700;
 /// More probes at one time would only queue in the kernel.
@@ -51,11 +56,11 @@ pub struct RunArgs {
         long = "web.max-requests",
         value_name = "N",
         env = "LVS_AGENT_WEB_MAX_REQUESTS",
-        default_value_t = 40
+        default_value_t = MAX_REQUESTS
     )]
     pub max_requests: usize,
     /// Compression of the metrics for those who accept it, 0 (none) to 9
-    #[arg(long = "web.gzip-level", value_name = "LEVEL", env = "LVS_AGENT_WEB_GZIP_LEVEL", default_value_t = 1,
+    #[arg(long = "web.gzip-level", value_name = "LEVEL", env = "LVS_AGENT_WEB_GZIP_LEVEL", default_value_t = GZIP_LEVEL,
           value_parser = clap::value_parser!(u32).range(0..=9))]
     pub gzip_level: u32,
     /// Where the ledger of taken weights is kept
@@ -148,7 +153,7 @@ pub async fn run(args: RunArgs) -> Result<u8, Failure> {
 pub enum Announce {
     Log,
     /// Called with the address of the first listener, once all is bound.
-    Demo(Box<dyn FnOnce(std::net::SocketAddr) + Send>),
+    Demo(Box<dyn FnOnce(SocketAddr) + Send>),
 }
 
 /// Everything from the bound sockets to the clean stop.
@@ -189,7 +194,7 @@ pub async fn serve(
         ..Options::default()
     };
     let web = Web::new(options, handle.clone(), Arc::new(Exporter(Machinery::new(telemetry))));
-    let first = listeners.first().and_then(|listener| listener.local_addr().ok());
+    let listening: Vec<SocketAddr> = listeners.iter().filter_map(|l| l.local_addr().ok()).collect();
     let (shutdown, stopping) = watch::channel(false);
     let mut servers = JoinSet::new();
     for listener in listeners {
@@ -200,7 +205,9 @@ pub async fn serve(
     }
     let prober = Prober::new(clock);
     let mut agent = tokio::spawn(agent::run(Parts { clock, start, table, prober, state, requests }));
-    say_started(&config, first, announce);
+    // The demo has no file to read again; a terminal that is closed ends it.
+    let reloads = matches!(announce, Announce::Log);
+    say_started(&config, &listening, announce);
     os::notify(NotifyState::Ready);
 
     let mut current = config;
@@ -208,12 +215,7 @@ pub async fn serve(
         tokio::select! {
             ended = &mut agent => break ended,
             signal = signals.next() => match signal {
-                Signal::Stop => {
-                    os::notify(NotifyState::Stopping);
-                    // An agent that has ended needs no telling.
-                    let _ = handle.stop().await;
-                }
-                Signal::Reload => {
+                Signal::Reload if reloads => {
                     let loaded = effective_config(&args).and_then(|new| {
                         // From observe to enforce: from now on it writes (trap 57).
                         if table_lock.is_none() && managing {
@@ -222,6 +224,11 @@ pub async fn serve(
                         Ok(new)
                     });
                     reload(loaded, &mut current, &handle).await;
+                }
+                Signal::Stop | Signal::Reload => {
+                    os::notify(NotifyState::Stopping);
+                    // An agent that has ended needs no telling.
+                    let _ = handle.stop().await;
                 }
             },
             Some(ended) = servers.join_next() => {
@@ -311,13 +318,12 @@ fn open_state(config: &Config) -> Result<Option<Arc<StateDirectory>>, Failure> {
 
 fn bind(settings: &Settings) -> Result<Vec<TcpListener>, Failure> {
     let bind = |listen: &ListenAddr| {
-        let failed = |e: std::io::Error| {
-            Failure::new(
-                exit::UNAVAILABLE,
-                format!("listening on {listen} failed: {e} (`--web.listen-address` names another)"),
-            )
-        };
-        listen.to_socket_addr().and_then(web::bind_tcp).map_err(failed)
+        let addr = listen.to_socket_addr().map_err(|e| format!("listening on {listen}: {e}"));
+        // Its error names the address.
+        let bound = addr.and_then(|addr| web::bind_tcp(addr).map_err(|e| e.to_string()));
+        bound.map_err(|e| {
+            Failure::new(exit::UNAVAILABLE, format!("{e} (`--web.listen-address` names another)"))
+        })
     };
     settings.listen.iter().map(bind).collect()
 }
@@ -334,10 +340,8 @@ fn bind_control(config: &Config) -> Result<Option<UnixListener>, Failure> {
             Ok(None)
         }
         Err(error) => {
-            let text = format!(
-                "the control socket {} failed: {error} (`--control-socket` names another)",
-                path.display()
-            );
+            // Its error names the path and the way out.
+            let text = format!("the control socket (`--control-socket`): {error}");
             Err(Failure::new(exit::UNAVAILABLE, text))
         }
     }
@@ -355,17 +359,17 @@ fn probes_in_flight_limit() -> usize {
     usize::try_from(limit).unwrap_or(16)
 }
 
-fn say_started(config: &Config, first: Option<std::net::SocketAddr>, announce: Announce) {
+fn say_started(config: &Config, listening: &[SocketAddr], announce: Announce) {
     let mode = config.policy.mode.map_or("exporter", Mode::as_str);
     match announce {
         Announce::Log => {
-            for listen in &config.settings.listen {
+            for listen in listening {
                 tracing::info!(%listen, mode, services = config.policy.services.len(), version = env!("CARGO_PKG_VERSION"), "lvs-agent runs");
             }
         }
         Announce::Demo(show) => {
-            if let Some(first) = first {
-                show(first);
+            if let Some(first) = listening.first() {
+                show(*first);
             }
         }
     }
@@ -430,16 +434,14 @@ impl Exposition for Exporter {
 
 impl ListenAddr {
     /// With the scope id of its zone, if it has one.
-    fn to_socket_addr(&self) -> std::io::Result<std::net::SocketAddr> {
+    fn to_socket_addr(&self) -> std::io::Result<SocketAddr> {
         let scope = match &self.addr.zone {
             Some(zone) => nix::net::if_::if_nametoindex(zone.as_str())?,
             None => 0,
         };
         Ok(match (Family::of(self.addr.addr), self.addr.addr) {
-            (Family::V6, std::net::IpAddr::V6(addr)) => {
-                std::net::SocketAddrV6::new(addr, self.port, 0, scope).into()
-            }
-            (_, addr) => std::net::SocketAddr::new(addr, self.port),
+            (Family::V6, std::net::IpAddr::V6(addr)) => SocketAddrV6::new(addr, self.port, 0, scope).into(),
+            (_, addr) => SocketAddr::new(addr, self.port),
         })
     }
 }

@@ -12,9 +12,9 @@ pub struct Screen<'a> {
     pub colour: bool,
 }
 
-/// True if standard output is a terminal and nobody said <https://no-color.org>.
-pub fn colour_wanted() -> bool {
-    io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|v| v.is_empty())
+/// True if `stream` is a terminal and nobody said <https://no-color.org>.
+pub fn colour_wanted(stream: &impl IsTerminal) -> bool {
+    stream.is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|v| v.is_empty())
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

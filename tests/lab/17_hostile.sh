@@ -36,7 +36,7 @@ hostile r5 drip
 for n in 1 2 3 4 5; do
   wait_for "r$n is out" 20 weight_is $WEB 10.10.0.2$n:80 0
 done
-for n in 1 2 3 4 5 6; do further_probes 6 $WEB 10.10.0.2$n:80; done
+for n in 1 2 3 4 5 6; do further_probes 4 $WEB 10.10.0.2$n:80; done
 after=$(rss_kb)
 
 step "each failed for its reason"

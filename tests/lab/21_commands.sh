@@ -30,13 +30,13 @@ agent_run 0 probe $WEB 10.10.0.21:80 --check web
 crash r1
 agent_run 1 probe $WEB 10.10.0.21:80
 expect_match "probe" "$OUT" 'connect_refused'
-agent_run 1 probe $WEB 10.10.0.29:80
+agent_run 69 probe $WEB 10.10.0.29:80
 expect_match "a server that is not there" "$OUT" '10\.10\.0\.29:80'
 
 step "status: a drain is shown; 1 where a managed service is not up"
 wait_for "r1 is out" 10 weight_is $WEB 10.10.0.21:80 0
 agent_run 0 status $WEB
-expect_match "status" "$OUT" '10\.10\.0\.21:80.*down'
+expect_match "status" "$OUT" '10\.10\.0\.21:80.*DOWN'
 expect_match "status" "$OUT" 'connect_refused'
 "$AGENT" status --json >"$T/status.json"
 json() { "$TOOLS" json "$T/status.json" virtual_servers $WEB "$@"; }

@@ -6,6 +6,8 @@
 //!
 //! Arguments choose tests by a part of their name; `measure` prints what 1,000 services with 10 real servers each cost.
 
+#![expect(clippy::unwrap_used, reason = "a test: what cannot go on may panic")]
+
 use std::io::Write as _;
 use std::process::{Command, ExitCode, Stdio};
 use std::time::Duration;
@@ -301,7 +303,7 @@ fn no_false_absence_while_others_edit(runtime: &tokio::runtime::Runtime) {
     sh("ip netns del other 2>/dev/null; ip netns add other; ip -n other link set lo up");
     let hammer = "while [ -e /run/hammer ]; do ipvsadm -R </run/add.save 2>/dev/null; ipvsadm -R </run/del.save 2>/dev/null; done";
     std::fs::write("/run/hammer", "").unwrap();
-    let mut children = vec![
+    let mut children = [
         Command::new("bash").args(["-c", hammer]).spawn().unwrap(),
         Command::new("bash").args(["-c", &format!("{{ echo -A -t 10.4.0.1:80; }} | ip netns exec other ipvsadm -R; ip netns exec other bash -c '{hammer}'")]).spawn().unwrap(),
     ];

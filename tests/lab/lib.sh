@@ -22,7 +22,7 @@ fail() {
   [ "$BASH_SUBSHELL" = 0 ] || exit 1
   trap - ERR
   set +e
-  echo "-- ipvsadm -Sn"; ipvsadm -Sn
+  echo "-- ipvsadm -Sn"; ipvsadm -Sn | sed -n 1,80p
   local file
   for file in "$T"/*.log "$T/journal" "$T/load"; do
     [ -s "$file" ] && { echo "-- the end of $file"; tail -n 60 "$file"; }
@@ -284,7 +284,8 @@ ip netns add lan
 ip -n lan link add br0 type bridge
 ip -n lan link set br0 up
 plug d1 11
+# The IPv6 one as keepalived adds it: deprecated, or the kernel would take it as the source of what the director sends.
 ip -batch - <<END
 addr add $VIP/32 dev eth0
-addr add $VIP6/128 dev eth0 nodad
+addr add $VIP6/128 dev eth0 nodad preferred_lft 0
 END

@@ -17,7 +17,7 @@ lab-tools referee SERVICE SERVER WEIGHT LIMIT_S [kill PID | run COMMAND...]
                                                  times the kernel's table from then on until the server has WEIGHT
 lab-tools journal FILE                           one line in FILE for each change of the kernel's table
 lab-tools get URL [ACCEPT]                       the body of an answer; exit 1 unless 200
-lab-tools time URL [ACCEPT]                      wall time, bytes and samples of an answer
+lab-tools time URL ENCODING                      wall time and bytes of an answer (identity, gzip)
 lab-tools metric URL NAME [LABEL=VALUE]...       the value of the one sample that has these labels, or `absent`
 lab-tools json URL|FILE [SEGMENT]...             one value of a JSON document, or `absent`
 ";
@@ -54,8 +54,7 @@ fn run(words: &[&str]) -> Result<ExitCode, Failure> {
         ["journal", file] => table::journal(file),
         ["get", url] => query::get(url, "*/*"),
         ["get", url, accept] => query::get(url, accept),
-        ["time", url] => query::time(url, "*/*"),
-        ["time", url, accept] => query::time(url, accept),
+        ["time", url, encoding] => query::time(url, encoding),
         ["metric", url, name, labels @ ..] => query::metric(url, name, labels),
         ["json", source, segments @ ..] => query::json(source, segments),
         _ => {

@@ -18,13 +18,15 @@ pub fn get(url: &str, accept: &str) -> Result<ExitCode, Failure> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// Prints `MILLISECONDS BYTES SAMPLES`.
-pub fn time(url: &str, accept: &str) -> Result<ExitCode, Failure> {
+/// Prints `MILLISECONDS BYTES`, the bytes as they came over the wire.
+pub fn time(url: &str, encoding: &str) -> Result<ExitCode, Failure> {
     let start = now();
-    let body = fetch(url, accept)?;
+    let answer = exchange(url, &format!("Accept-Encoding: {encoding}\r\n"))?;
     let elapsed = start.elapsed().as_millis();
-    let samples = body.lines().filter(|line| !line.is_empty() && !line.starts_with('#')).count();
-    writeln!(io::stdout(), "{elapsed} {} {samples}", body.len())?;
+    if !answer.starts_with(b"HTTP/1.1 200 ") && !answer.starts_with(b"HTTP/1.0 200 ") {
+        return Err(String::from_utf8_lossy(&answer).into());
+    }
+    writeln!(io::stdout(), "{elapsed} {}", answer.len())?;
     Ok(ExitCode::SUCCESS)
 }
 
@@ -80,20 +82,26 @@ pub fn json(source: &str, segments: &[&str]) -> Result<ExitCode, Failure> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// HTTP/1.0: the answer is not chunked and ends with the connection.
+/// The body of an answer with status 200.
 fn fetch(url: &str, accept: &str) -> Result<String, Failure> {
-    let rest = url.strip_prefix("http://").ok_or_else(|| format!("`{url}` does not begin with http://"))?;
-    let (authority, path) = rest.split_once('/').unwrap_or((rest, ""));
-    let mut stream = TcpStream::connect(authority)?;
-    stream.set_read_timeout(Some(TIMEOUT))?;
-    stream.set_write_timeout(Some(TIMEOUT))?;
-    write!(stream, "GET /{path} HTTP/1.0\r\nHost: {authority}\r\nAccept: {accept}\r\n\r\n")?;
-    let mut answer = String::new();
-    stream.take(MAX_BODY).read_to_string(&mut answer)?;
+    let answer = String::from_utf8(exchange(url, &format!("Accept: {accept}\r\n"))?)?;
     let (head, body) = answer.split_once("\r\n\r\n").ok_or("the answer has no end of headers")?;
     let status = head.lines().next().unwrap_or_default();
     if status.split(' ').nth(1) != Some("200") {
         return Err(format!("{status}: {body}").into());
     }
     Ok(body.to_owned())
+}
+
+/// By HTTP/1.0: the answer is not chunked and ends with the connection.
+fn exchange(url: &str, headers: &str) -> Result<Vec<u8>, Failure> {
+    let rest = url.strip_prefix("http://").ok_or_else(|| format!("`{url}` does not begin with http://"))?;
+    let (authority, path) = rest.split_once('/').unwrap_or((rest, ""));
+    let mut stream = TcpStream::connect(authority)?;
+    stream.set_read_timeout(Some(TIMEOUT))?;
+    stream.set_write_timeout(Some(TIMEOUT))?;
+    write!(stream, "GET /{path} HTTP/1.0\r\nHost: {authority}\r\n{headers}\r\n")?;
+    let mut answer = Vec::new();
+    stream.take(MAX_BODY).read_to_end(&mut answer)?;
+    Ok(answer)
 }

@@ -1,0 +1,17 @@
+//! Drives the built binary as a user would, on embedded tables: processes, flags, files, signals,
+//! exit codes. What needs a kernel's table is in tests/lab.
+
+mod agent;
+mod commands;
+mod demo;
+mod drain;
+mod exits;
+mod flags;
+mod golden;
+mod help;
+mod http;
+mod ledger;
+mod scrape;
+mod signals;
+mod site;
+mod toys;
