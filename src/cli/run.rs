@@ -171,8 +171,9 @@ pub async fn serve(
     let mut signals =
         Signals::new().map_err(|e| Failure::new(exit::FAILURE, format!("watching signals failed: {e}")))?;
     let origin = origin(&table)?;
+    let managing = config.policy.mode.is_some();
     // Held until the end.
-    let _table_lock = lock_table(&config, &origin)?;
+    let mut table_lock = lock_table(&config, &origin)?;
     let state = open_state(&config)?;
     let listeners = bind(&config.settings)?;
     let control = bind_control(&config)?;
@@ -181,7 +182,7 @@ pub async fn serve(
         policy: Arc::new(config.policy.clone()),
         config_hash: config.hash,
         ledger,
-        origin,
+        origin: origin.clone(),
         seed: os::director_seed(),
         probes_in_flight_limit: probes_in_flight_limit(),
     };
@@ -214,7 +215,16 @@ pub async fn serve(
         tokio::select! {
             ended = &mut agent => break ended,
             signal = signals.next() => match signal {
-                Signal::Reload if reloads => reload(&args, &mut current, &handle).await,
+                Signal::Reload if reloads => {
+                    let loaded = effective_config(&args).and_then(|new| {
+                        // From observe to enforce: from now on it writes (trap 57).
+                        if table_lock.is_none() && managing {
+                            table_lock = lock_table(&new, &origin)?;
+                        }
+                        Ok(new)
+                    });
+                    reload(loaded, &mut current, &handle).await;
+                }
                 Signal::Stop | Signal::Reload => {
                     os::notify(NotifyState::Stopping);
                     // An agent that has ended needs no telling.
@@ -366,9 +376,9 @@ fn say_started(config: &Config, listening: &[SocketAddr], announce: Announce) {
 }
 
 /// SIGHUP: a configuration that is broken or gone leaves the old one in force (trap 28).
-async fn reload(args: &RunArgs, current: &mut Config, handle: &Handle) {
+async fn reload(loaded: Result<Config, Failure>, current: &mut Config, handle: &Handle) {
     os::notify(NotifyState::Reloading);
-    let reloaded = match effective_config(args) {
+    let reloaded = match loaded {
         Ok(new) if new.policy.mode.is_none() && current.policy.mode.is_some() => {
             tracing::error!("the configuration is gone: the old one stays");
             None

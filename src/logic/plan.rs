@@ -36,6 +36,8 @@ pub struct ServerFacts {
     pub taken: bool,
     /// Somebody else raised it over our drain: it is not drained again yet.
     pub contested: bool,
+    /// The last write to it failed: what it would bring is not counted on.
+    pub stuck: bool,
     pub failing_since: Option<Mono>,
     pub last_pass: Option<Mono>,
 }
@@ -123,10 +125,16 @@ impl Plan {
 fn give_back(facts: &ServiceFacts, mut missing: usize) -> Vec<&ServerFacts> {
     let taken = || facts.servers.iter().filter(|s| s.taken && s.weight.is_zero() && s.owed.is_some());
     let mut back: Vec<&ServerFacts> = taken().filter(|s| s.verdict == Some(Verdict::Up)).collect();
-    missing = missing.saturating_sub(back.len());
+    missing = missing.saturating_sub(back.iter().filter(|s| !s.stuck).count());
     let mut others: Vec<&ServerFacts> = taken().filter(|s| s.verdict != Some(Verdict::Up)).collect();
     others.sort_by_key(|s| (Reverse(s.last_pass), s.key));
-    back.extend(others.into_iter().take(missing));
+    for server in others {
+        if missing == 0 {
+            break;
+        }
+        missing -= usize::from(!server.stuck);
+        back.push(server);
+    }
     back
 }
 
@@ -152,6 +160,7 @@ mod tests {
             verdict,
             taken: weight == 0 && owed > 0,
             contested: false,
+            stuck: false,
             failing_since: (verdict == Some(Verdict::Down))
                 .then(|| Mono::from_start(Duration::from_secs(100 - u64::from(n)))),
             last_pass: Some(Mono::from_start(Duration::from_secs(u64::from(n)))),
@@ -248,6 +257,16 @@ mod tests {
         // One is up: it comes back anyway and counts.
         facts.servers[0].verdict = UP;
         assert_eq!(changes(&plan(&facts)), [(1, 0, 5), (3, 0, 5)]);
+    }
+
+    #[test]
+    fn one_that_cannot_be_written_does_not_keep_the_others_out() {
+        let mut facts = facts(vec![server(1, 0, 5, UP), server(2, 0, 5, DOWN), server(3, 0, 5, DOWN)]);
+        assert_eq!(changes(&plan(&facts)), [(1, 0, 5)]);
+        facts.servers[0].stuck = true;
+        assert_eq!(changes(&plan(&facts)), [(1, 0, 5), (3, 0, 5)]);
+        facts.servers[2].stuck = true;
+        assert_eq!(changes(&plan(&facts)), [(1, 0, 5), (3, 0, 5), (2, 0, 5)]);
     }
 
     #[test]

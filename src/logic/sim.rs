@@ -336,7 +336,13 @@ impl Sim {
                     self.known.insert(service.key, self.world.now.mono - 31 * MS);
                 }
             }
-            _ => {}
+            Event::Tick
+            | Event::PolicyLoaded { .. }
+            | Event::PolicyRefused
+            | Event::TableRead(Err(_))
+            | Event::LedgerSaved { .. }
+            | Event::Stopping
+            | Event::ViewWanted { .. } => {}
         }
         self.step(event);
     }

@@ -224,7 +224,7 @@ impl World {
         let (released, waiting) =
             std::mem::take(&mut self.waiting).into_iter().partition(|c| kind(c) == slow);
         self.waiting = waiting;
-        for command in Vec::<Command>::from(released) {
+        for command in released {
             if let Some(event) = self.carry_out(command) {
                 self.send(event);
             }

@@ -47,6 +47,7 @@ impl Controller {
                 verdict: dest.verdict,
                 taken: self.keeper.get(&(service.key, row.key)).is_some(),
                 contested: dest.contested(&self.probes),
+                stuck: dest.retry_at.is_some(),
                 failing_since: dest.failing_since(&self.probes),
                 last_pass: dest.last_pass(&self.probes),
             })
@@ -293,6 +294,7 @@ impl Controller {
         let Some(state) = self.services.get_mut(&change.service) else { return };
         *state.weight_changes.entry(direction).or_default() += 1;
         let Some(dest) = state.dests.get_mut(&change.dest) else { return };
+        dest.retry_at = None;
         if direction == Direction::Drain {
             dest.contest.spent();
         }
