@@ -199,7 +199,8 @@ impl Controller {
 /// Weight of the usable servers / owed weight of all that are not out by hand.
 fn capacity(servers: &[RealServerView]) -> Option<f64> {
     let sum = |of: &dyn Fn(&RealServerView) -> Option<Weight>| -> f64 {
-        servers.iter().filter_map(of).map(|w| f64::from(w.0)).sum()
+        // Not `sum`: that of nothing is -0.0.
+        servers.iter().filter_map(of).fold(0.0, |sum, w| sum + f64::from(w.0))
     };
     let owed = sum(&|s| s.owed.filter(|_| s.state != ServerState::Drained));
     let usable = sum(&|s| (s.verdict != Some(Verdict::Down)).then_some(s.weight));

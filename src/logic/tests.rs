@@ -110,6 +110,7 @@ fn the_floor_keeps_the_last_one_in_until_another_recovers() {
     let managed = view.services[0].managed.as_ref().unwrap();
     assert_eq!((managed.floor, managed.floor_reached, managed.protected), (1, true, 1));
     assert_eq!((managed.up, managed.capacity), (false, Some(0.0)));
+    assert!(managed.capacity.is_some_and(f64::is_sign_positive), "0%, not -0%");
     let other = if last == 1 { 2 } else { 1 };
     world.heal(other);
     world.settle();
