@@ -38,7 +38,9 @@ wait_for "r1 is out" 10 weight_is $WEB 10.10.0.21:80 0
 agent_run 0 status $WEB
 expect_match "status" "$OUT" '10\.10\.0\.21:80.*DOWN'
 expect_match "status" "$OUT" 'connect_refused'
-"$AGENT" status --json >"$T/status.json"
+status=0
+"$AGENT" status --json >"$T/status.json" || status=$?
+expect_eq "its exit status, for the service that has no real server" "$status" 1
 json() { "$TOOLS" json "$T/status.json" virtual_servers $WEB "$@"; }
 expect_eq "the scheduler in the JSON" "$(json scheduler)" wrr
 expect_eq "the owed weight in the JSON" "$(json real_servers 10.10.0.21:80 owed_weight)" 5

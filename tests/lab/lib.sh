@@ -25,7 +25,7 @@ fail() {
   echo "-- ipvsadm -Sn"; ipvsadm -Sn | sed -n 1,80p
   local file
   for file in "$T"/*.log "$T/journal" "$T/load"; do
-    [ -s "$file" ] && { echo "-- the end of $file"; tail -n 60 "$file"; }
+    [ -s "$file" ] && { echo "-- the end of $file"; tail -n 60 "$file" | uniq; }
   done
   exit 1
 }
@@ -50,6 +50,7 @@ $2"
 wait_for() { # DESCRIPTION LIMIT_S COMMAND...: until the command succeeds
   local what=$1 limit=$2 end=$((SECONDS + $2)); shift 2
   until "$@"; do
+    agent_lives || fail "the agent ended by itself, while waiting: $what"
     [ $SECONDS -lt $end ] || fail "not within $limit s: $what ($*)"
     sleep 0.05
   done
@@ -208,20 +209,23 @@ agent_start() { # [ARG]...
   wait_for "the agent answers" 20 agent_answers
 }
 
+agent_lives() { [ -z "$AGENT_PID" ] || kill -0 "$AGENT_PID" 2>/dev/null; } # or none is meant to
+
 agent_answers() {
-  kill -0 "$AGENT_PID" 2>/dev/null || fail "the agent ended by itself"
   "$TOOLS" get "$URL/-/healthy" >/dev/null 2>&1
 }
 
 agent_stop() { # by SIGTERM, which must be a clean end
   kill "$AGENT_PID"
   local status=0; wait "$AGENT_PID" || status=$?
+  AGENT_PID=
   expect_eq "the exit status after SIGTERM" "$status" 0
 }
 
 agent_kill9() {
   kill -9 "$AGENT_PID"
   wait "$AGENT_PID" 2>/dev/null || true
+  AGENT_PID=
 }
 
 agent_run() { # EXPECTED_STATUS ARG...: a command that ends; its output is in $OUT

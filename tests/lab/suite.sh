@@ -20,7 +20,7 @@ for file in "$@"; do
     *) echo "test lab::$name ... FAILED ($took s)" ;;
   esac
   if [ $status != 0 ] || [ -n "${LAB_SHOW_LOGS:-}" ]; then
-    tail -n 300 "$log" | sed 's/^/    | /'
+    tail -n 300 "$log" | sed 's/^/    > /'
   fi
   [ $status = 0 ] || failed=1
 done
