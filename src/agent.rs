@@ -66,6 +66,9 @@ pub async fn run(parts: Parts) -> Ended {
                         return Ended::NoPermission(failure.clone());
                     }
                     first_read = false;
+                    if let Ok(snapshot) = result {
+                        shell.prober.set_virtual_addresses(snapshot.virtual_addresses());
+                    }
                 }
                 shell.step(&mut controller, event, clock);
             }

@@ -159,7 +159,7 @@ pub static CHECK: Section = Section {
         key("fast-interval", INTERVAL, INHERITED),
         key("port", "a port from 1 to 65535", Otherwise("the real server's; in DR and TUN the service's")),
         key("address", ADDRESS, Otherwise("the real server's")),
-        key("source", ADDRESS, Otherwise("the kernel's choice")),
+        key("source", ADDRESS, Otherwise("the kernel's choice, but never a virtual address")),
         key("mark", "a whole number from 1 to 4294967295", Otherwise("no mark")),
         key("close", "\"rst\" or \"fin\"", Otherwise("`\"rst\"` for tcp, `\"fin\"` for the others")),
         http("path", "a path that begins with /, in printable ASCII without spaces or #", Value("\"/\"")),

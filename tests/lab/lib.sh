@@ -288,8 +288,7 @@ ip netns add lan
 ip -n lan link add br0 type bridge
 ip -n lan link set br0 up
 plug d1 11
-# The IPv6 one as keepalived adds it: deprecated, or the kernel would take it as the source of what the director sends.
 ip -batch - <<END
 addr add $VIP/32 dev eth0
-addr add $VIP6/128 dev eth0 nodad preferred_lft 0
+addr add $VIP6/128 dev eth0 nodad
 END
