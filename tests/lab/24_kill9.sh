@@ -1,9 +1,10 @@
 # kill -9 at random moments, under servers that flap and an operator who edits at random: no weight is lost, and no
-# operator's 0 raised. tools/chaos/oracle.rs says what is owed. 25 lives, 200 with LVS_TEST_LONG=1.
+# operator's 0 raised. tools/chaos/oracle.rs says what is owed. 25 kills, 200 with LVS_TEST_LONG=1.
 # LAB_SEED=N repeats what servers and operator did; the moments remain the machine's.
 # long limit: 700 s
 . "$(dirname "$0")/lib.sh"
 modprobe ip_vs
+ulimit -c 0
 kills=25
 [ -z "${LAB_LONG:-}" ] || kills=200
 seed=${LAB_SEED:-$(($(date +%s%N) / 1000 % 1000000000))}
@@ -24,7 +25,7 @@ path = "/"
 match = ["*:*/tcp"]
 checks = ["web"]
 END
-step "$kills lives, LAB_SEED=$seed"
+step "$kills kills, LAB_SEED=$seed"
 "$TOOLS" chaos $WEB $kills "$seed" "$T" "$AGENT" run --config "$T/agent.toml" --web.listen-address 127.0.0.1:10190 \
   --state-dir "$T/state" >"$T/owed" 2>"$T/tools.log" || fail "LAB_SEED=$seed: a weight is lost"
 cat "$T/tools.log" "$T/owed"
