@@ -13,6 +13,7 @@ use tokio::sync::{mpsc, oneshot};
 
 pub use handle::*;
 
+use crate::failpoint::{self, Point};
 use crate::ipvs::Table;
 use crate::logic::{Command, Controller, Event, Start};
 use crate::model::{Mono, ReadFailure, View, WeightChange};
@@ -126,10 +127,12 @@ impl Shell {
             Command::SaveLedger { generation, ledger } => {
                 let (state, events) = (self.state.clone(), self.events.clone());
                 tokio::task::spawn_blocking(move || {
+                    failpoint::reach(Point::BeforeSave);
                     let result = match state {
                         Some(state) => state.save(&ledger).map_err(|e| e.to_string()),
                         None => Err("there is no state directory without a configuration".to_owned()),
                     };
+                    failpoint::reach(Point::AfterSave);
                     let _ = events.blocking_send(Event::LedgerSaved { generation, result });
                 });
             }
@@ -224,7 +227,12 @@ fn spawn_table(mut table: Table, events: mpsc::Sender<Event>) -> mpsc::Sender<Ta
         while let Some(job) = queue.recv().await {
             let event = match job {
                 TableJob::Read => Event::TableRead(table.snapshot().await),
-                TableJob::Set(changes) => Event::WeightsSet(table.set_weights(&changes).await),
+                TableJob::Set(changes) => {
+                    failpoint::reach(Point::BeforeWrite);
+                    let report = table.set_weights(&changes).await;
+                    failpoint::reach(Point::AfterReadBack);
+                    Event::WeightsSet(report)
+                }
             };
             if events.send(event).await.is_err() {
                 return;

@@ -11,7 +11,7 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 use lvs_agent::cli::run::{Failure, RunArgs};
 use lvs_agent::cli::{self, Screen, colour_wanted};
-use lvs_agent::{demo, logging};
+use lvs_agent::{demo, failpoint, logging};
 
 /// Health checks, weights and metrics for an LVS director: probes the real servers of the kernel's
 /// IPVS table, sets a failed one's weight to 0 and gives it back on recovery.
@@ -60,6 +60,7 @@ async fn execute(command: Command) -> Result<u8, Failure> {
     match command {
         Command::Run(args) => {
             logging::start(args.log);
+            failpoint::arm().map_err(|error| Failure::new(cli::exit::CONFIG, error))?;
             cli::run::run(*args).await
         }
         Command::Demo(args) => {

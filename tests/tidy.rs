@@ -48,16 +48,17 @@ const PURE: [&str; 4] = ["model", "logic", "config", "metrics"];
 
 /// Who may import whom: `config → model ← logic`, the shell sees all, nobody sees the shell. An arrow
 /// that nobody uses any more is to go from here.
-const ARROWS: [(&str, &[&str]); 14] = [
+const ARROWS: [(&str, &[&str]); 15] = [
     ("model", &[]),
     ("logic", &["model"]),
     ("config", &["model"]),
     ("metrics", &["model"]),
     ("os", &["model"]),
-    ("ipvs", &["model", "os"]),
+    ("failpoint", &[]),
+    ("ipvs", &["failpoint", "model", "os"]),
     ("probe", &["model", "os"]),
-    ("state_file", &["logic", "model"]),
-    ("agent", &["ipvs", "logic", "model", "os", "probe", "state_file"]),
+    ("state_file", &["failpoint", "logic", "model"]),
+    ("agent", &["failpoint", "ipvs", "logic", "model", "os", "probe", "state_file"]),
     ("status", &["agent", "model"]),
     ("web", &["agent", "metrics", "model", "status"]),
     ("logging", &["cli"]),
