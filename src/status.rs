@@ -68,10 +68,16 @@ pub struct VirtualServerStatus {
     /// The forwarding methods of its real servers, sorted, each once.
     pub forwarding: Vec<Word>,
     pub managed: bool,
+    /// The scheduler refuses the clients of a real server at weight 0 instead of moving them.
+    #[serde(default)]
+    pub refuses_at_zero: bool,
     /// `None` where unmanaged; so are all the others that may be missing here.
     pub up: Option<bool>,
     #[serde(default)]
     pub mode: Option<Word>,
+    /// What becomes of a failing real server: `weight-0` or `observe`.
+    #[serde(default)]
+    pub on_failure: Option<Word>,
     #[serde(default)]
     pub quorum: Option<u32>,
     pub floor: Option<usize>,

@@ -2,8 +2,8 @@
 
 use tracing::{error, info, warn};
 
-use crate::logic::Note;
-use crate::model::HeldReason;
+use crate::logic::{Note, Tally};
+use crate::model::{HeldReason, OnFailure};
 
 pub fn note(note: &Note) {
     match note {
@@ -35,8 +35,25 @@ pub fn note(note: &Note) {
         Note::NoPort { service, check } => {
             warn!(virtual_server = %service, check, "not probed: the virtual server has no port and the check names none");
         }
-        Note::RefusesAtZero { service, scheduler } => {
+        Note::RefusesAtZero { service, scheduler, on_failure: OnFailure::WeightZero } => {
             warn!(virtual_server = %service, scheduler, "this scheduler refuses the clients of a real server at weight 0 instead of moving them (sh, mh: set the fallback flag)");
+        }
+        Note::RefusesAtZero { service, scheduler, on_failure: OnFailure::Observe } => {
+            warn!(virtual_server = %service, scheduler, "failing real servers stay in rotation here: this scheduler would refuse their clients instead of moving them (on-failure = \"observe\")");
+        }
+        Note::SuspectsItself(Tally { failing, judged }) => {
+            warn!(
+                failing,
+                targets = judged,
+                "so many targets fail at once that this director is the suspect: no weight is taken until more of them pass"
+            );
+        }
+        Note::SuspicionOver(Tally { failing, judged }) => {
+            info!(
+                failing,
+                targets = judged,
+                "enough targets pass again: failing real servers are taken out again"
+            );
         }
         Note::LedgerUnsaved { error } => error!(error, "the ledger cannot be used: no weight is taken"),
         Note::LedgerSavedAgain => info!("the ledger is saved again"),

@@ -5,13 +5,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::event::{Command, Event, Note, TargetId};
+use super::guard::Suspicion;
 use super::keeper::Keeper;
 use super::ledger::{Ledger, Origin};
 use super::probes::Probes;
 use super::service::{ServiceState, count};
 use crate::model::{
     ConfigFacts, DestKey, Direction, DriftKind, Histogram, Mono, Now, Policy, ProbeReport, ReadFailure,
-    ServiceKey, SkipReason, Snapshot, Wall, WeightChange,
+    ServiceKey, SkipReason, Snapshot, Verdict, Wall, WeightChange,
 };
 
 /// A snapshot older than this many polls is neither written on nor exported.
@@ -48,6 +49,7 @@ pub struct Controller {
     pub(super) cycle: Cycle,
     /// Services that were written to and not read since: their rows in the snapshot are of before.
     pub(super) unclear: BTreeSet<ServiceKey>,
+    pub(super) suspicion: Suspicion,
     /// Services to be planned anew.
     pub(super) dirty: BTreeSet<ServiceKey>,
     /// Ledger entries whose real server was missing from the last read; gone if missing again (trap 3).
@@ -121,6 +123,7 @@ impl Controller {
             first_read: None,
             cycle: Cycle::Idle,
             unclear: BTreeSet::new(),
+            suspicion: Suspicion::default(),
             dirty: BTreeSet::new(),
             absent: BTreeSet::new(),
             noted_unmanaged: BTreeSet::new(),
@@ -154,6 +157,7 @@ impl Controller {
             Event::Stopping => self.stopping = true,
             Event::ViewWanted { max_age } => self.view_wanted(max_age, now, &mut out),
         }
+        self.suspect(&mut out);
         if !self.stopping {
             self.read_if_due(now, &mut out);
             self.plan_dirty(now, &mut out);
@@ -247,12 +251,17 @@ impl Controller {
                 count(state, report, phases);
             }
             let Some(dest_state) = state.dests.get_mut(&dest) else { continue };
+            let before = dest_state.lately;
             if dest_state.judge(&self.probes, now.mono) {
                 self.dirty.insert(service);
                 if let Some(verdict) = dest_state.verdict {
                     let cause = cause(&self.probes, id, report);
                     out.push(Command::Log(Note::VerdictChanged { service, dest, verdict, cause }));
                 }
+            } else if dest_state.lately != before && dest_state.verdict != Some(Verdict::Up) {
+                // In need the first pass counts, and then a whole run of failures (trap 56).
+                dest_state.decided.get_or_insert(now.mono);
+                self.dirty.insert(service);
             } else if dest_state.contest.counts() {
                 // Enough fresh failures may have come together with this one.
                 self.dirty.insert(service);

@@ -3,10 +3,11 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::guard::Tally;
 use super::ledger::{Entry, LapseReason, Ledger};
 use crate::model::{
-    DestKey, Direction, DriftKind, HeldReason, Policy, ProbeReport, ReadFailure, ServiceKey, Snapshot,
-    Target, Verdict, View, Weight, WeightChange, WriteReport,
+    DestKey, Direction, DriftKind, HeldReason, OnFailure, Policy, ProbeReport, ReadFailure, ServiceKey,
+    Snapshot, Target, Verdict, View, Weight, WeightChange, WriteReport,
 };
 
 /// Names a [`Target`] for the time it is probed; never used again for another one.
@@ -97,11 +98,15 @@ pub enum Note {
         service: ServiceKey,
         check: String,
     },
-    /// Weight 0 refuses clients under this service's scheduler.
+    /// Weight 0 refuses clients under this service's scheduler, and what is done about failing servers.
     RefusesAtZero {
         service: ServiceKey,
         scheduler: String,
+        on_failure: OnFailure,
     },
+    /// Nearly all targets fail at once: no weight is taken until that is over (trap 26).
+    SuspectsItself(Tally),
+    SuspicionOver(Tally),
     LedgerUnsaved {
         error: String,
     },

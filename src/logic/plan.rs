@@ -5,8 +5,10 @@
 
 use std::cmp::Reverse;
 
+use super::guard::Lately;
 use crate::model::{
-    DestKey, Direction, Floor, Held, HeldReason, Mode, Mono, ServiceKey, Verdict, Weight, WeightChange,
+    DestKey, Direction, Floor, Held, HeldReason, Mode, Mono, OnFailure, ServiceKey, Verdict, Weight,
+    WeightChange,
 };
 
 /// One service as the planner sees it.
@@ -19,6 +21,9 @@ pub struct ServiceFacts {
     pub stale: bool,
     /// No new entry can be put on disk.
     pub ledger_unsaved: bool,
+    pub on_failure: OnFailure,
+    /// Nearly all targets fail: nothing is taken.
+    pub suspect_self: bool,
     /// Real servers that we took the weight of and that the last read missed: gone only if the next
     /// one misses them too (trap 3), until then the floor counts them.
     pub missed: usize,
@@ -32,6 +37,7 @@ pub struct ServerFacts {
     pub weight: Weight,
     pub owed: Option<Weight>,
     pub verdict: Option<Verdict>,
+    pub lately: Lately,
     /// We took its weight: the ledger has it.
     pub taken: bool,
     /// Somebody else raised it over our drain: it is not drained again yet.
@@ -59,6 +65,8 @@ pub struct Plan {
     pub held: Vec<(DestKey, Held)>,
     /// The floor as a count.
     pub floor: usize,
+    /// Failing servers stay in for want of others.
+    pub floor_reached: bool,
 }
 
 pub fn plan(facts: &ServiceFacts) -> Plan {
@@ -67,7 +75,7 @@ pub fn plan(facts: &ServiceFacts) -> Plan {
     let now_in = facts.servers.iter().filter(|s| s.is_in()).count();
     let mut plan = Plan { floor, ..Plan::default() };
 
-    let back = give_back(facts, floor.saturating_sub(now_in));
+    let back = give_back(facts, floor, now_in);
     for server in back {
         let Some(owed) = server.owed else { continue };
         let reason = if facts.stale {
@@ -81,7 +89,8 @@ pub fn plan(facts: &ServiceFacts) -> Plan {
     }
 
     let mut room = now_in.saturating_sub(floor);
-    for server in take_out(facts) {
+    let short = short(facts, floor, |s| s.verdict != Some(Verdict::Down));
+    for server in take_out(facts, short) {
         let reason = if facts.ledger_unsaved {
             Some(HeldReason::LedgerUnsaved)
         } else if facts.stale {
@@ -90,7 +99,13 @@ pub fn plan(facts: &ServiceFacts) -> Plan {
             Some(HeldReason::Observe)
         } else if server.contested {
             Some(HeldReason::TugOfWar)
-        } else if room == 0 {
+        } else if facts.on_failure == OnFailure::Observe {
+            Some(HeldReason::SchedulerRefuses)
+        } else if facts.suspect_self {
+            plan.floor_reached |= room == 0;
+            Some(HeldReason::SuspectSelf)
+        } else if room == 0 || (short && server.lately != Lately::Failing) {
+            plan.floor_reached = true;
             Some(HeldReason::Floor)
         } else {
             room -= 1;
@@ -120,13 +135,27 @@ impl Plan {
     }
 }
 
-/// What we took and give back: those that are up again, and, while fewer than the floor would be
-/// in, those that passed last (trap 24: the resulting set counts, whoever made it too small).
-fn give_back(facts: &ServiceFacts, mut missing: usize) -> Vec<&ServerFacts> {
+/// Too few sound servers are in: fewer than the floor, or none. Until that is over one pass is enough
+/// to come back (trap 56), and only a whole run of failures takes out what is in: a server that passes
+/// every other time would else go in and out with each result (trap 55).
+fn short(facts: &ServiceFacts, floor: usize, sound: impl Fn(&ServerFacts) -> bool) -> bool {
+    facts.servers.iter().filter(|s| s.is_in() && sound(s)).count() < floor.max(1)
+}
+
+/// What we took and give back: those that are up again, in need those that pass, all where checks are
+/// to take nothing, and, while fewer than the floor would be in, those that passed last (trap 24: the
+/// resulting set counts, whoever made it too small).
+fn give_back(facts: &ServiceFacts, floor: usize, now_in: usize) -> Vec<&ServerFacts> {
+    let passes = |s: &ServerFacts| s.lately == Lately::Passing;
+    // One that came back at its first pass is enough for the others to wait for their verdict.
+    let short = short(facts, floor, |s| s.verdict != Some(Verdict::Down) || passes(s));
+    let well = |s: &ServerFacts| {
+        s.verdict == Some(Verdict::Up) || (short && passes(s)) || facts.on_failure == OnFailure::Observe
+    };
     let taken = || facts.servers.iter().filter(|s| s.taken && s.weight.is_zero() && s.owed.is_some());
-    let mut back: Vec<&ServerFacts> = taken().filter(|s| s.verdict == Some(Verdict::Up)).collect();
-    missing = missing.saturating_sub(back.iter().filter(|s| !s.stuck).count());
-    let mut others: Vec<&ServerFacts> = taken().filter(|s| s.verdict != Some(Verdict::Up)).collect();
+    let mut back: Vec<&ServerFacts> = taken().filter(|s| well(s)).collect();
+    let mut missing = floor.saturating_sub(now_in + back.iter().filter(|s| !s.stuck).count());
+    let mut others: Vec<&ServerFacts> = taken().filter(|s| !well(s)).collect();
     others.sort_by_key(|s| (Reverse(s.last_pass), s.key));
     for server in others {
         if missing == 0 {
@@ -138,26 +167,34 @@ fn give_back(facts: &ServiceFacts, mut missing: usize) -> Vec<&ServerFacts> {
     back
 }
 
-/// What fails and is in, the longest failing first.
-fn take_out(facts: &ServiceFacts) -> Vec<&ServerFacts> {
-    let mut failing: Vec<&ServerFacts> =
-        facts.servers.iter().filter(|s| s.verdict == Some(Verdict::Down) && s.is_in()).collect();
+/// What fails and is in, the longest failing first. One on its way up is not taken out for the last
+/// few passes; while too few sound ones are in, it shows as kept.
+fn take_out(facts: &ServiceFacts, short: bool) -> Vec<&ServerFacts> {
+    let fails = |s: &&ServerFacts| {
+        s.verdict == Some(Verdict::Down) && s.is_in() && (short || s.lately != Lately::Passing)
+    };
+    let mut failing: Vec<&ServerFacts> = facts.servers.iter().filter(fails).collect();
     // One that has begun to pass again (`None`) goes last.
     failing.sort_by_key(|s| (s.failing_since.is_none(), s.failing_since, s.key));
     failing
 }
 
 #[cfg(test)]
-mod tests {
+pub mod tests {
     use super::*;
     use std::time::Duration;
 
-    fn server(n: u8, weight: u32, owed: u32, verdict: Option<Verdict>) -> ServerFacts {
+    pub fn server(n: u8, weight: u32, owed: u32, verdict: Option<Verdict>) -> ServerFacts {
         ServerFacts {
             key: DestKey { addr: [10, 0, 0, n].into(), port: 80 },
             weight: Weight(weight),
             owed: (owed > 0).then_some(Weight(owed)),
             verdict,
+            lately: match verdict {
+                Some(Verdict::Up) => Lately::Passing,
+                Some(Verdict::Down) => Lately::Failing,
+                None => Lately::Mixed,
+            },
             taken: weight == 0 && owed > 0,
             contested: false,
             stuck: false,
@@ -167,24 +204,26 @@ mod tests {
         }
     }
 
-    fn facts(servers: Vec<ServerFacts>) -> ServiceFacts {
+    pub fn facts(servers: Vec<ServerFacts>) -> ServiceFacts {
         ServiceFacts {
             key: "10.0.0.100:80/tcp".parse().unwrap(),
             floor: Floor::DEFAULT,
             mode: Mode::Enforce,
             stale: false,
             ledger_unsaved: false,
+            on_failure: OnFailure::WeightZero,
+            suspect_self: false,
             missed: 0,
             servers,
         }
     }
 
     /// (last octet, from, to) of each change, in order.
-    fn changes(plan: &Plan) -> Vec<(u8, u32, u32)> {
+    pub fn changes(plan: &Plan) -> Vec<(u8, u32, u32)> {
         plan.changes.iter().map(|(c, _)| (octet(&c.dest), c.from.0, c.to.0)).collect()
     }
 
-    fn held(plan: &Plan) -> Vec<(u8, &'static str, u32)> {
+    pub fn held(plan: &Plan) -> Vec<(u8, &'static str, u32)> {
         plan.held.iter().map(|(d, h)| (octet(d), h.reason.as_str(), h.would.0)).collect()
     }
 
@@ -195,8 +234,8 @@ mod tests {
         }
     }
 
-    const UP: Option<Verdict> = Some(Verdict::Up);
-    const DOWN: Option<Verdict> = Some(Verdict::Down);
+    pub const UP: Option<Verdict> = Some(Verdict::Up);
+    pub const DOWN: Option<Verdict> = Some(Verdict::Down);
 
     #[test]
     fn a_failed_server_goes_out_and_a_healthy_one_comes_back_with_what_it_is_owed() {
@@ -224,6 +263,7 @@ mod tests {
     fn one_that_has_begun_to_recover_stays_in_rather_than_one_that_fails() {
         let mut facts = facts(vec![server(1, 5, 5, DOWN), server(2, 5, 5, DOWN)]);
         facts.servers[1].failing_since = None;
+        facts.servers[1].lately = Lately::Passing;
         assert_eq!(changes(&plan(&facts)), [(1, 5, 0)]);
     }
 
@@ -316,11 +356,14 @@ mod tests {
         /// but what waited for a restore to land.
         #[test]
         fn plans_keep_the_floor_and_come_to_rest(
-            raw in proptest::collection::vec((0u32..3, 0u32..3, 0u8..3, proptest::bool::ANY), 0..8),
+            raw in proptest::collection::vec((0u32..3, 0u32..3, 0u8..6, proptest::bool::ANY), 0..8),
             floor in 0u32..10, percent in proptest::bool::ANY,
         ) {
             let mut facts = facts(raw.iter().enumerate().map(|(n, (weight, owed, verdict, taken))| {
-                let mut s = server(n as u8, *weight, if *weight > 0 { *weight } else { *owed }, [None, UP, DOWN][*verdict as usize]);
+                let mut s = server(n as u8, *weight, if *weight > 0 { *weight } else { *owed }, [None, UP, DOWN][*verdict as usize % 3]);
+                if *verdict >= 3 {
+                    s.lately = [Lately::Passing, Lately::Mixed, Lately::Passing][*verdict as usize % 3];
+                }
                 s.taken = *taken && *weight == 0 && *owed > 0;
                 s
             }).collect());

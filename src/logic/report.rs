@@ -7,9 +7,9 @@ use super::health::{Health, Last};
 use super::service::{Binding, DestState, ServiceState, target_of};
 use crate::model::ProbeRefused;
 use crate::model::{
-    Check, CheckView, DestKey, Drained, DrainedBy, HeldReason, LastProbe, MachineryView, ManagedView, Now,
-    Phase, RealServer, RealServerView, ServerState, ServiceKey, ServicePolicy, ServiceView, SkipReason,
-    Target, Verdict, View, VirtualServer, Weight,
+    Check, CheckView, DestKey, Drained, DrainedBy, LastProbe, MachineryView, ManagedView, Now, Phase,
+    RealServer, RealServerView, ServerState, ServiceKey, ServicePolicy, ServiceView, SkipReason, Target,
+    Verdict, View, VirtualServer, Weight,
 };
 use std::sync::Arc;
 use std::time::Duration;
@@ -121,19 +121,19 @@ impl Controller {
             *states.entry(server.state).or_default() += 1;
         }
         let usable = |s: &&RealServerView| !s.weight.is_zero() && s.verdict != Some(Verdict::Down);
-        let held_by = |s: &RealServerView, reason| s.held.is_some_and(|h| h.reason == reason);
         let phases: Vec<Phase> = Phase::ALL
             .into_iter()
             .filter(|p| policy.checks.iter().any(|c| c.spec.kind.phases().contains(p)))
             .collect();
         ManagedView {
             mode: policy.mode,
+            on_failure: policy.on_failure(&service.scheduler),
             up: servers.iter().filter(usable).count() >= policy.quorum as usize,
             quorum: policy.quorum,
             floor: state.floor,
             capacity_low: policy.capacity_low,
             capacity: capacity(&servers),
-            floor_reached: servers.iter().any(|s| held_by(s, HeldReason::Floor)),
+            floor_reached: state.floor_reached,
             protected: servers
                 .iter()
                 .filter(|s| s.verdict == Some(Verdict::Down) && !s.weight.is_zero())

@@ -173,6 +173,7 @@ impl Sim {
         self.run(10_000, false);
         assert_eq!(self.writes, writes, "invariant 6: it writes with nothing new to know");
         self.floors_hold_at_rest();
+        self.all_that_is_kept_is_shown();
         self.sick.clear();
         self.world.policy = healthy_policy();
         self.reload();

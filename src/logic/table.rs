@@ -10,8 +10,8 @@ use super::ledger::EntryState;
 use super::probes::{Probes, User};
 use super::service::{Binding, DestState, ServiceState, target_of};
 use crate::model::{
-    Check, DriftKind, Mode, Mono, Now, ReadFailure, RealServer, ServiceKey, SkipReason, Snapshot, Verdict,
-    VirtualServer, Weight,
+    Check, DriftKind, Mode, Mono, Now, OnFailure, ReadFailure, RealServer, ServiceKey, SkipReason, Snapshot,
+    Verdict, VirtualServer, Weight,
 };
 
 impl Controller {
@@ -81,9 +81,14 @@ impl Controller {
             return;
         };
         let new = !std::mem::replace(&mut state.introduced, true);
-        if new && service.refuses_at_zero() && managed.mode == Mode::Enforce && !managed.checks.is_empty() {
+        let decides = managed.mode == Mode::Enforce && !managed.checks.is_empty();
+        let refuses = (decides && service.refuses_at_zero()).then(|| managed.on_failure(&service.scheduler));
+        let known = std::mem::replace(&mut state.refusal_noted, refuses);
+        if let Some(on_failure) = refuses
+            && (new || known != refuses)
+        {
             let scheduler = service.scheduler.clone();
-            out.push(Command::Log(Note::RefusesAtZero { service: service.key, scheduler }));
+            out.push(Command::Log(Note::RefusesAtZero { service: service.key, scheduler, on_failure }));
         }
         release_missing(state, service, &mut self.probes);
         let mut no_port = BTreeSet::new();
@@ -125,14 +130,17 @@ impl Controller {
         let mut given_back = Vec::new();
         for (key, entry) in self.keeper.entries() {
             let (service, dest) = *key;
-            let Some(row) = snapshot.service(&service).and_then(|s| s.destination(&dest)) else { continue };
+            let Some(vs) = snapshot.service(&service) else { continue };
+            let Some(row) = vs.destination(&dest) else { continue };
             let state = self.services.get(&service).filter(|s| s.policy.is_some());
             let in_flight = self.cycle.changes().is_some_and(|changes| changes.contains_key(key));
             if in_flight || self.unclear.contains(&service) {
                 // The row is of before the write.
             } else if state.is_none() && row.weight != entry.written {
                 given_back.push(*key);
-            } else if state.is_none_or(|s| !self.may_give_back(s)) && self.noted_unmanaged.insert(*key) {
+            } else if state.is_none_or(|s| !self.may_give_back(s, &vs.scheduler))
+                && self.noted_unmanaged.insert(*key)
+            {
                 out.push(Command::Log(Note::HeldButNotManaged { service, dest, owed: entry.owed }));
             }
         }
@@ -141,10 +149,13 @@ impl Controller {
         }
     }
 
-    /// Without checks nothing ever says that a real server may come back.
-    fn may_give_back(&self, state: &ServiceState) -> bool {
+    /// Without checks nothing ever says that a real server may come back, unless they are to take nothing.
+    fn may_give_back(&self, state: &ServiceState, scheduler: &str) -> bool {
         let policy = state.policy.and_then(|at| self.policy.services.get(at));
-        policy.is_some_and(|p| p.mode == Mode::Enforce && !p.checks.is_empty())
+        policy.is_some_and(|p| {
+            let decides = !p.checks.is_empty() || p.on_failure(scheduler) == OnFailure::Observe;
+            p.mode == Mode::Enforce && decides
+        })
     }
 
     /// Entries of real servers that are gone are dropped once two reads in a row agree (trap 3).

@@ -1,7 +1,7 @@
 //! A small world to run the controller in: a table, servers that pass or fail, a disk, one clock.
 //! Commands are carried out at once; what can go wrong is switched on by the tests.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -14,6 +14,9 @@ use crate::model::{
     RealServerView, ServiceFlags, ServiceKey, ServicePolicy, Snapshot, TableSource, View, VirtualServer,
     Wall, Weight, WeightChange, WriteOutcome, WriteReport,
 };
+
+/// In these worlds all of a few servers fail, and it is the servers.
+pub const NEVER_SUSPECT: u8 = u8::MAX;
 
 pub const VIP: &str = "10.0.0.100:80/tcp";
 
@@ -78,7 +81,9 @@ pub fn policy(floor: Floor, mode: Mode) -> Policy {
             quorum: 1,
             capacity_low: 0.5,
             mode,
+            on_failure: None,
         }],
+        suspect_self_percent: NEVER_SUSPECT,
         ..Policy::exporter_only()
     }
 }
@@ -197,8 +202,9 @@ impl World {
     }
 
     pub fn send(&mut self, event: Event) {
-        let mut events = vec![event];
-        while let Some(event) = events.pop() {
+        // In the order of the work: a read that came before a write is heard of before it.
+        let mut events = VecDeque::from([event]);
+        while let Some(event) = events.pop_front() {
             for command in self.controller.step(event, self.now) {
                 if self.dead {
                     return;

@@ -45,6 +45,7 @@ impl Controller {
                 weight: row.weight,
                 owed: dest.owed,
                 verdict: dest.verdict,
+                lately: dest.lately,
                 taken: self.keeper.get(&(service.key, row.key)).is_some(),
                 contested: dest.contested(&self.probes),
                 stuck: dest.retry_at.is_some(),
@@ -58,6 +59,8 @@ impl Controller {
             mode: policy.mode,
             stale: self.stale(now) || self.unclear.contains(&service.key),
             ledger_unsaved: !self.keeper.usable(),
+            on_failure: policy.on_failure(&service.scheduler),
+            suspect_self: self.suspicion.lasts,
             missed: self
                 .absent
                 .iter()
@@ -69,8 +72,10 @@ impl Controller {
 
     /// Remembers what is wanted and what is held; counts and logs each hold once.
     fn note_held(&mut self, key: &ServiceKey, facts: &ServiceFacts, plan: &Plan, out: &mut Vec<Command>) {
+        self.note_suspicion(*key, plan.held.iter().map(|(_, held)| held.reason), out);
         let Some(state) = self.services.get_mut(key) else { return };
         state.floor = plan.floor;
+        state.floor_reached = plan.floor_reached;
         let held: BTreeMap<_, Held> = plan.held.iter().copied().collect();
         let wanted: BTreeMap<_, Weight> = plan.changes.iter().map(|(c, _)| (c.dest, c.to)).collect();
         for server in &facts.servers {

@@ -6,8 +6,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::{
-    Check, DestKey, FailReason, Histogram, LocalReason, Mode, Now, Outcome, Phase, Policy, ReadFailure,
-    ServiceKey, SkipReason, Snapshot, Wall, Weight, words,
+    Check, DestKey, FailReason, Histogram, LocalReason, Mode, Now, OnFailure, Outcome, Phase, Policy,
+    ReadFailure, ServiceKey, SkipReason, Snapshot, Wall, Weight, words,
 };
 
 words! {
@@ -44,6 +44,8 @@ words! {
         StaleSnapshot = "stale_snapshot",
         Observe = "observe",
         TugOfWar = "tug_of_war",
+        SchedulerRefuses = "scheduler_refuses",
+        SuspectSelf = "suspect_self",
         Floor = "floor",
     }
 }
@@ -134,6 +136,8 @@ pub struct ServiceView {
 #[derive(Debug, Clone)]
 pub struct ManagedView {
     pub mode: Mode,
+    /// As the configuration or the scheduler has it.
+    pub on_failure: OnFailure,
     /// At least `quorum` real servers are usable: weight > 0 in the kernel and not down.
     pub up: bool,
     pub quorum: u32,

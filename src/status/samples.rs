@@ -129,6 +129,7 @@ fn real_server(key: &str, weight: u32, owed: Option<u32>, checks: Vec<CheckView>
 fn managed(up: bool, capacity: Option<f64>, real_servers: Vec<RealServerView>) -> ManagedView {
     ManagedView {
         mode: Mode::Enforce,
+        on_failure: OnFailure::WeightZero,
         up,
         quorum: 1,
         floor: 1,

@@ -8,8 +8,8 @@ use crate::logic::event::Event;
 use crate::logic::ledger::EntryState;
 use crate::logic::probes::User;
 use crate::logic::service::tests::dest;
-use crate::logic::world::{key, refused, virtual_server};
-use crate::model::{Floor, Forwarding, LocalReason, Mode, Outcome, Weight};
+use crate::logic::world::{NEVER_SUSPECT, key, refused, virtual_server};
+use crate::model::{Floor, Forwarding, LocalReason, Mode, OnFailure, Outcome, ServicePolicy, Weight};
 
 impl Sim {
     pub(super) fn act(&mut self) {
@@ -108,10 +108,14 @@ impl Sim {
             let mode = random.pick(&[Mode::Enforce, Mode::Enforce, Mode::Enforce, Mode::Observe]);
             let checks: &[u16] = random.pick(&[&[80], &[80], &[80, 81], &[81], &[]]);
             if random.percent(90) {
-                services.push(service_policy(n, floor, mode, checks, interval));
+                let on_failure = random.pick(&[None, None, None, Some(OnFailure::Observe)]);
+                services
+                    .push(ServicePolicy { on_failure, ..service_policy(n, floor, mode, checks, interval) });
             }
         }
         self.world.policy.services = services;
+        self.world.policy.suspect_self_percent =
+            self.random.pick(&[NEVER_SUSPECT, NEVER_SUSPECT, 100, 100, 50]);
         self.reload();
     }
 

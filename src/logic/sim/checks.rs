@@ -3,7 +3,7 @@
 use super::{FALL, RISE, Sim, octet, weight_in};
 use crate::logic::controller::POLLS_FRESH;
 use crate::logic::event::TargetId;
-use crate::model::{Mode, Outcome, ServiceKey, View, WeightChange};
+use crate::model::{HeldReason, Mode, OnFailure, Outcome, ServiceKey, Verdict, View, WeightChange};
 
 impl Sim {
     pub(super) fn written(&mut self, change: &WeightChange, weight: u32) {
@@ -35,9 +35,36 @@ impl Sim {
         for change in changes {
             let service = policy.service_for(&change.service).map(|at| &policy.services[at]);
             assert_eq!(service.map(|s| s.mode), Some(Mode::Enforce), "invariant 2: {change:?}");
+            assert!(!change.to.is_zero() || !self.nearly_all_fail(), "trap 26: {change:?}");
+            let keeps = service.is_some_and(|s| s.on_failure == Some(OnFailure::Observe));
+            assert!(!change.to.is_zero() || !keeps, "trap 33: {change:?}");
             let n = octet(change.dest.addr);
             let down = self.runs.iter().any(|((server, _), (_, _, down))| *server == n && *down);
             assert!(!change.to.is_zero() || down, "invariant 7: drained without {FALL} failures: {change:?}");
+        }
+    }
+
+    /// The last words of all targets again, gone through one by one.
+    fn nearly_all_fail(&self) -> bool {
+        let controller = &self.world.controller;
+        let words: Vec<bool> =
+            controller.probes.targets().filter_map(|target| target.health.failed_last()).collect();
+        let failing = words.iter().filter(|failed| **failed).count();
+        let share = f64::from(controller.policy().suspect_self_percent) / 100.0;
+        words.len() > 1 && failing as f64 >= words.len() as f64 * share
+    }
+
+    /// What fails and is in says why.
+    pub(super) fn all_that_is_kept_is_shown(&self) {
+        let suspects = self.nearly_all_fail();
+        for (key, service) in &self.world.controller.services {
+            for (dest, state) in &service.dests {
+                let weight = weight_in(&self.world.table, &(*key, *dest));
+                let kept = state.verdict == Some(Verdict::Down) && weight.is_some_and(|w| w > 0);
+                assert!(!kept || state.held.is_some(), "{dest} of {key} fails, is in, and nothing holds it");
+                let suspected = state.held.is_some_and(|h| h.reason == HeldReason::SuspectSelf);
+                assert!(!suspected || suspects, "{dest} of {key} is held by a suspicion that is over");
+            }
         }
     }
 

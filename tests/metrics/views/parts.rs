@@ -119,6 +119,7 @@ pub fn managed(mode: Mode, checks: &[Arc<Check>]) -> ManagedView {
     let phases = checks.iter().flat_map(|check| check.spec.kind.phases());
     ManagedView {
         mode,
+        on_failure: OnFailure::WeightZero,
         up: true,
         quorum: 1,
         floor: 1,
