@@ -2,10 +2,12 @@
 //!
 //! [`Controller::step`] takes what happened and the time, and returns what to do. The parts:
 //! `health` turns probe results into verdicts, `schedule` says what is due, `plan` what to change
-//! and what to hold, `ledger` remembers the weights we took, `report` says what is known.
+//! and what to hold, `ledger` remembers the weights we took and the
+//! wishes of operators (`hand`), `report` says what is known.
 
 mod controller;
 mod event;
+mod hand;
 mod health;
 mod keeper;
 mod ledger;
@@ -22,9 +24,11 @@ mod tests;
 #[cfg(test)]
 mod tests_cycle;
 #[cfg(test)]
+mod tests_hand;
+#[cfg(test)]
 mod world;
 mod writes;
 
 pub use controller::{Controller, Start};
 pub use event::{Command, Event, Note, TargetId};
-pub use ledger::{Entry, EntryState, LapseReason, Ledger, Origin};
+pub use ledger::{Entry, EntryState, LapseReason, Ledger, Origin, TakenBy, Wish, WishKind};
