@@ -1,6 +1,7 @@
 //! The server over real sockets, with an agent's loop and an exposition made for the test.
 
 mod api;
+mod hand;
 mod limits;
 mod routes;
 mod sockets;

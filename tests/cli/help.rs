@@ -69,7 +69,14 @@ fn the_flags_of_the_other_verbs() {
         ("status", &["[VS]", "--json", "--agent <URL>", "--control-socket <PATH>"]),
         (
             "drain",
-            &["<RS>", "--virtual-server <VS>", "--wait[=<DURATION>]", "--reason <TEXT>", "--force", "--control-socket"],
+            &[
+                "<RS>",
+                "--virtual-server <VS>",
+                "--wait[=<DURATION>]",
+                "--reason <TEXT>",
+                "--force",
+                "--control-socket",
+            ],
         ),
         ("undrain", &["<RS>", "--virtual-server <VS>", "--ignore-checks", "--control-socket <PATH>"]),
         (
