@@ -6,6 +6,7 @@
 mod handle;
 mod log;
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -16,7 +17,7 @@ pub use handle::*;
 use crate::failpoint::{self, Point};
 use crate::ipvs::Table;
 use crate::logic::{Command, Controller, Event, Start};
-use crate::model::{Mono, ReadFailure, View, WeightChange};
+use crate::model::{HandDone, HandRefused, Mono, ReadFailure, View, WeightChange};
 use crate::os::Clock;
 use crate::probe::Prober;
 use crate::state_file::StateDirectory;
@@ -51,8 +52,15 @@ pub async fn run(parts: Parts) -> Ended {
     let managing = start.policy.mode.is_some();
     // One message at most for each probe in flight, the table and the ledger: never full.
     let (events, mut inbox) = mpsc::channel(start.probes_in_flight_limit + 8);
-    let mut shell =
-        Shell { table: spawn_table(table, events.clone()), events, prober, state, waiting: Vec::new() };
+    let mut shell = Shell {
+        table: spawn_table(table, events.clone()),
+        events,
+        prober,
+        state,
+        waiting: Vec::new(),
+        hands: BTreeMap::new(),
+        hands_asked: 0,
+    };
     let mut controller = Controller::new(start, clock.now());
     let mut first_read = true;
     let mut stop_by: Option<Mono> = None;
@@ -97,6 +105,9 @@ struct Shell {
     state: Option<Arc<StateDirectory>>,
     /// Who waits for the next view.
     waiting: Vec<oneshot::Sender<Arc<View>>>,
+    /// Who waits for the answer to a request by hand.
+    hands: BTreeMap<u64, oneshot::Sender<Result<Vec<HandDone>, HandRefused>>>,
+    hands_asked: u64,
 }
 
 enum TableJob {
@@ -142,6 +153,12 @@ impl Shell {
                     let _ = reply.send(view.clone());
                 }
             }
+            Command::AnswerHand { id, result } => {
+                // Whoever asked may have gone; what was taken on stays so.
+                if let Some(reply) = self.hands.remove(&id) {
+                    let _ = reply.send(result);
+                }
+            }
             Command::Log(note) => log::note(&note),
         }
     }
@@ -172,7 +189,10 @@ impl Shell {
                             max_age = max_age.min(age);
                             self.waiting.push(reply);
                         }
-                        Request::Probe { .. } | Request::Reloaded(_) | Request::Stop => {
+                        Request::Probe { .. }
+                        | Request::Hand { .. }
+                        | Request::Reloaded(_)
+                        | Request::Stop => {
                             other = Some(request);
                             break;
                         }
@@ -191,6 +211,13 @@ impl Shell {
                     };
                     let _ = reply.send(answer);
                 });
+                false
+            }
+            Request::Hand { request, reply } => {
+                self.hands_asked += 1;
+                let id = self.hands_asked;
+                self.hands.insert(id, reply);
+                self.step(controller, Event::Hand { id, request }, clock);
                 false
             }
             Request::Reloaded(reloaded) => {

@@ -26,6 +26,7 @@ pub use address::{ListenAddr, ListenAddrError};
 pub use keys::{CheckType, Fallback, Key, SECTIONS, Section};
 pub use problem::Problem;
 pub use settings::Settings;
+pub use values::parse_duration;
 
 use crate::model::{Mode, Policy};
 use problem::{Faults, Place};

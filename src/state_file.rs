@@ -180,7 +180,7 @@ impl StateDirectory {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::logic::{Entry, EntryState, LapseReason, Origin};
+    use crate::logic::{Entry, EntryState, LapseReason, Origin, TakenBy, Wish, WishKind};
     use crate::model::{FailReason, Wall, Weight};
 
     fn ledger() -> Ledger {
@@ -189,15 +189,31 @@ mod tests {
         let entry = Entry {
             owed: Weight(5),
             written: Weight::ZERO,
+            by: TakenBy::Check,
             reason: Some(FailReason::BadStatus),
             since: Wall(1_699_999_999.5),
             state: EntryState::Pending,
         };
         let key = |text: &str, dest: &str| (text.parse().unwrap(), dest.parse().unwrap());
         ledger.entries.insert(key("10.0.0.1:80/tcp", "10.0.1.1:80"), entry);
-        let done = Entry { state: EntryState::Done, reason: None, owed: Weight::MAX, ..entry };
+        let done = Entry {
+            state: EntryState::Done,
+            by: TakenBy::Operator,
+            reason: None,
+            owed: Weight::MAX,
+            ..entry
+        };
         ledger.entries.insert(key("fwmark:7/ipv6", "[fd00::1]:0"), done);
         ledger.lapsed.insert(key("[fd00::2]:53/udp", "10.0.1.1:53"), (entry, LapseReason::Age));
+        let wish = Wish {
+            kind: WishKind::Drain,
+            owed: Some(Weight::MAX),
+            said: Some("a new disk".into()),
+            since: entry.since,
+        };
+        ledger.wishes.insert(key("fwmark:7/ipv6", "[fd00::1]:0"), wish.clone());
+        let ignoring = Wish { kind: WishKind::IgnoreChecks, owed: None, said: None, ..wish };
+        ledger.wishes.insert(key("10.0.0.1:80/tcp", "10.0.1.2:80"), ignoring);
         ledger
     }
 
@@ -245,6 +261,10 @@ mod tests {
                 r#"{"format":1,"boot_id":"b","table":"t","confirmed":1.0,"entries":[{"virtual_server":"x"}]}"#,
                 "`x`",
             ),
+            (
+                r#"{"format":1,"boot_id":"b","table":"t","confirmed":1.0,"entries":[],"wishes":[{"virtual_server":"10.0.0.1:80/tcp","real_server":"10.0.1.2:80","kind":"hope","owed":null,"reason":null,"since":1.0}]}"#,
+                "unknown kind `hope`",
+            ),
         ] {
             std::fs::write(&path, text).unwrap();
             let error = state.load().unwrap_err().to_string();
@@ -284,6 +304,17 @@ mod tests {
         }
         let _first = StateDirectory::lock(directory.path()).unwrap();
         assert!(matches!(StateDirectory::open(directory.path()), Err(LockError::Taken { .. })));
+    }
+
+    #[test]
+    fn a_file_of_before_there_were_wishes_is_read() {
+        let directory = tempfile::tempdir().unwrap();
+        let state = StateDirectory::lock(directory.path()).unwrap();
+        let text = r#"{"format":1,"boot_id":"b","table":"t","confirmed":1.0,"entries":[{"virtual_server":"10.0.0.1:80/tcp",
+            "real_server":"10.0.1.2:80","owed":5,"written":0,"by":"check","reason":null,"since":1.0,"state":"done"}]}"#;
+        std::fs::write(directory.path().join(FILE_NAME), text).unwrap();
+        let ledger = state.load().unwrap().unwrap();
+        assert_eq!((ledger.entries.len(), ledger.wishes.len()), (1, 0));
     }
 
     #[test]

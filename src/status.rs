@@ -1,10 +1,11 @@
-//! The JSON of the API: `/api/v1/status` and `/api/v1/probe`, as the agent writes it and as the
+//! The JSON of the API: `/api/v1/status`, `/api/v1/probe`, `/api/v1/drain` and `/api/v1/undrain`, as the agent writes it and as the
 //! commands read it, from this agent or from one of another version.
 //!
 //! Stable and additive. Words of closed enums travel as text and unknown fields are ignored, so that
 //! directors of different versions can be compared in the middle of an upgrade.
 
 mod convert;
+mod hand;
 mod probe;
 #[cfg(test)]
 pub(crate) mod samples;
@@ -18,6 +19,7 @@ use serde::{Deserialize, Serialize};
 use crate::model::{DestKey, ServiceKey, Weight};
 
 pub use convert::Rows;
+pub use hand::*;
 pub use probe::*;
 
 /// A word of a closed enum of some version of the agent.
@@ -115,7 +117,7 @@ impl RealServerStatus {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct DrainedStatus {
     pub by: Word,
-    /// What the checks said when it was taken out.
+    /// What the checks said when it was taken out, or what the operator gave as his reason.
     pub reason: Option<Word>,
     pub since_seconds: f64,
 }

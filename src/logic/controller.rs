@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use super::event::{Command, Event, Note, TargetId};
 use super::guard::Suspicion;
+use super::hand::Pending;
 use super::keeper::Keeper;
 use super::ledger::{Ledger, Origin};
 use super::probes::Probes;
@@ -66,6 +67,10 @@ pub struct Controller {
     pub(super) decision_apply_duration: Histogram,
     /// Drains of an earlier run that were not seen in the table yet.
     pub(super) adopting: BTreeSet<(ServiceKey, DestKey)>,
+    /// Requests by hand that wait for the disk.
+    pub(super) hands: Vec<Pending>,
+    /// Weights of services that are not configured, wanted back by hand.
+    pub(super) handing_back: BTreeSet<(ServiceKey, DestKey)>,
     /// When the present cycle began.
     pub(super) reconcile_started: Option<Mono>,
     stopping: bool,
@@ -135,6 +140,8 @@ impl Controller {
             decision_apply_duration: Histogram::default(),
             adopting: keeper.entries().map(|(key, _)| *key).collect(),
             keeper,
+            hands: Vec::new(),
+            handing_back: BTreeSet::new(),
             reconcile_started: None,
             stopping: false,
             view_wanted: false,
@@ -154,6 +161,7 @@ impl Controller {
             Event::ProbeEnded { id, report } => self.probe_ended(id, &report, now, &mut out),
             Event::LedgerSaved { generation, result } => self.ledger_saved(generation, result, now, &mut out),
             Event::WeightsSet(report) => self.weights_set(report, now, &mut out),
+            Event::Hand { id, request } => self.hand(id, &request, now, &mut out),
             Event::Stopping => self.stopping = true,
             Event::ViewWanted { max_age } => self.view_wanted(max_age, now, &mut out),
         }

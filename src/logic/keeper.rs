@@ -4,8 +4,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::event::{Command, Note};
-use super::ledger::{Entry, EntryState, Ledger, Origin};
-use crate::model::{DestKey, LedgerView, Mono, Now, ServiceKey};
+use super::ledger::{Entry, EntryState, Ledger, Origin, TakenBy, Wish, WishKind};
+use crate::model::{DestKey, LedgerView, Mono, Now, ServiceKey, Weight};
 
 /// After a failed save the next attempt waits this long.
 const RETRY_AFTER: Duration = Duration::from_secs(2);
@@ -87,6 +87,56 @@ impl Keeper {
         }
     }
 
+    pub fn wish(&self, key: &(ServiceKey, DestKey)) -> Option<&Wish> {
+        self.ledger.wishes.get(key)
+    }
+
+    pub fn wishes(&self) -> impl Iterator<Item = (&(ServiceKey, DestKey), &Wish)> {
+        self.ledger.wishes.iter()
+    }
+
+    /// True if it is to be out by hand.
+    pub fn wished_out(&self, key: &(ServiceKey, DestKey)) -> bool {
+        self.wish(key).is_some_and(|wish| wish.kind == WishKind::Drain)
+    }
+
+    /// Sets or lifts a wish; the one before.
+    pub fn set_wish(&mut self, key: (ServiceKey, DestKey), wish: Option<Wish>) -> Option<Wish> {
+        self.generation += 1;
+        match wish {
+            Some(wish) => self.ledger.wishes.insert(key, wish),
+            None => self.ledger.wishes.remove(&key),
+        }
+    }
+
+    /// The kernel showed a weight that is not ours where somebody wants a drain.
+    pub fn owed_over_wish(&mut self, key: &(ServiceKey, DestKey), owed: Weight) {
+        if let Some(wish) = self.ledger.wishes.get_mut(key)
+            && wish.owed != Some(owed)
+        {
+            wish.owed = Some(owed);
+            self.generation += 1;
+        }
+    }
+
+    pub fn set_taken_by(&mut self, key: &(ServiceKey, DestKey), by: TakenBy) {
+        if let Some(entry) = self.ledger.entries.get_mut(key)
+            && entry.by != by
+        {
+            entry.by = by;
+            self.generation += 1;
+        }
+    }
+
+    pub fn lapsed(&self, key: &(ServiceKey, DestKey)) -> Option<&Entry> {
+        self.ledger.lapsed.get(key).map(|(entry, _)| entry)
+    }
+
+    /// Why nothing can be put on disk, if so.
+    pub fn trouble(&self) -> Option<&String> {
+        self.unusable.as_ref().or(self.failure.as_ref())
+    }
+
     /// A lapsed entry is history once somebody has set a weight there.
     pub fn forget_lapsed(&mut self, key: &(ServiceKey, DestKey)) {
         if self.ledger.lapsed.remove(key).is_some() {
@@ -165,7 +215,7 @@ impl Keeper {
         LedgerView {
             entries: self.ledger.entries.len(),
             write_failures: self.write_failures,
-            error: self.unusable.clone().or_else(|| self.failure.clone()),
+            error: self.trouble().cloned(),
         }
     }
 

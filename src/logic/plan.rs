@@ -11,6 +11,8 @@ use crate::model::{
     WeightChange,
 };
 
+use super::ledger::WishKind;
+
 /// One service as the planner sees it.
 #[derive(Debug, Clone)]
 pub struct ServiceFacts {
@@ -40,6 +42,10 @@ pub struct ServerFacts {
     pub lately: Lately,
     /// We took its weight: the ledger has it.
     pub taken: bool,
+    /// What an operator wants of it.
+    pub wish: Option<WishKind>,
+    /// A drain by hand was lifted, and its weight is not back yet.
+    pub lifted: bool,
     /// Somebody else raised it over our drain: it is not drained again yet.
     pub contested: bool,
     /// The last write to it failed: what it would bring is not counted on.
@@ -49,9 +55,20 @@ pub struct ServerFacts {
 }
 
 impl ServerFacts {
-    /// Counts for the floor: a known weight, and not an operator's 0.
+    /// Counts for the floor: a known weight, and not out by hand (`drain`, an operator's 0).
     fn in_base(&self) -> bool {
-        self.owed.is_some() && (!self.weight.is_zero() || self.taken)
+        self.owed.is_some() && (!self.weight.is_zero() || self.taken) && !self.wanted_out()
+    }
+
+    fn wanted_out(&self) -> bool {
+        self.wish == Some(WishKind::Drain)
+    }
+
+    /// What we took is given back whoever else is in.
+    fn comes_back(&self) -> bool {
+        self.verdict == Some(Verdict::Up)
+            || self.wish == Some(WishKind::IgnoreChecks)
+            || (self.lifted && self.verdict != Some(Verdict::Down))
     }
 
     fn is_in(&self) -> bool {
@@ -88,6 +105,20 @@ pub fn plan(facts: &ServiceFacts) -> Plan {
         plan.add(facts.key, server, owed, Direction::Restore, reason);
     }
 
+    // An operator's wish is no check's: the floor does not hold it.
+    for server in facts.servers.iter().filter(|s| s.wanted_out() && !s.weight.is_zero()) {
+        let reason = if facts.ledger_unsaved {
+            Some(HeldReason::LedgerUnsaved)
+        } else if facts.stale {
+            Some(HeldReason::StaleSnapshot)
+        } else if facts.mode == Mode::Observe {
+            Some(HeldReason::Observe)
+        } else {
+            None
+        };
+        plan.add(facts.key, server, Weight::ZERO, Direction::Drain, reason);
+    }
+
     let mut room = now_in.saturating_sub(floor);
     let short = short(facts, floor, |s| s.verdict != Some(Verdict::Down));
     for server in take_out(facts, short) {
@@ -97,6 +128,8 @@ pub fn plan(facts: &ServiceFacts) -> Plan {
             Some(HeldReason::StaleSnapshot)
         } else if facts.mode == Mode::Observe {
             Some(HeldReason::Observe)
+        } else if server.wish == Some(WishKind::IgnoreChecks) {
+            Some(HeldReason::IgnoreChecks)
         } else if server.contested {
             Some(HeldReason::TugOfWar)
         } else if facts.on_failure == OnFailure::Observe {
@@ -149,10 +182,10 @@ fn give_back(facts: &ServiceFacts, floor: usize, now_in: usize) -> Vec<&ServerFa
     let passes = |s: &ServerFacts| s.lately == Lately::Passing;
     // One that came back at its first pass is enough for the others to wait for their verdict.
     let short = short(facts, floor, |s| s.verdict != Some(Verdict::Down) || passes(s));
-    let well = |s: &ServerFacts| {
-        s.verdict == Some(Verdict::Up) || (short && passes(s)) || facts.on_failure == OnFailure::Observe
-    };
-    let taken = || facts.servers.iter().filter(|s| s.taken && s.weight.is_zero() && s.owed.is_some());
+    let well =
+        |s: &ServerFacts| s.comes_back() || (short && passes(s)) || facts.on_failure == OnFailure::Observe;
+    let ours = |s: &&ServerFacts| s.taken && s.weight.is_zero() && s.owed.is_some() && !s.wanted_out();
+    let taken = || facts.servers.iter().filter(ours);
     let mut back: Vec<&ServerFacts> = taken().filter(|s| well(s)).collect();
     let mut missing = floor.saturating_sub(now_in + back.iter().filter(|s| !s.stuck).count());
     let mut others: Vec<&ServerFacts> = taken().filter(|s| !well(s)).collect();
@@ -196,6 +229,8 @@ pub mod tests {
                 None => Lately::Mixed,
             },
             taken: weight == 0 && owed > 0,
+            wish: None,
+            lifted: false,
             contested: false,
             stuck: false,
             failing_since: (verdict == Some(Verdict::Down))
@@ -349,6 +384,37 @@ pub mod tests {
         let mut facts = facts(vec![server(1, 5, 5, DOWN), server(2, 5, 5, DOWN)]);
         facts.servers[1].contested = true;
         assert_eq!(changes(&plan(&facts)), [(1, 5, 0)]);
+    }
+
+    #[test]
+    fn out_by_hand_goes_whatever_the_floor_says_and_never_comes_back_by_itself() {
+        let mut facts = facts(vec![server(1, 5, 5, UP), server(2, 0, 5, UP), server(3, 5, 5, DOWN)]);
+        facts.servers[0].wish = Some(WishKind::Drain);
+        facts.servers[1].wish = Some(WishKind::Drain);
+        // The floor's base is server 3 alone, so that stays.
+        assert_eq!(changes(&plan(&facts)), [(1, 5, 0)]);
+        assert_eq!((plan(&facts).floor, held(&plan(&facts))), (1, vec![(3, "floor", 0)]));
+        facts.ledger_unsaved = true;
+        assert_eq!(held(&plan(&facts)), [(1, "ledger_unsaved", 0), (3, "ledger_unsaved", 0)]);
+    }
+
+    #[test]
+    fn ignored_checks_keep_a_server_in_and_bring_it_back() {
+        let mut facts = facts(vec![server(1, 5, 5, DOWN), server(2, 0, 5, DOWN), server(3, 5, 5, UP)]);
+        for server in &mut facts.servers[..2] {
+            server.wish = Some(WishKind::IgnoreChecks);
+        }
+        assert_eq!(changes(&plan(&facts)), [(2, 0, 5)]);
+        assert_eq!(held(&plan(&facts)), [(1, "ignore_checks", 0)]);
+    }
+
+    #[test]
+    fn a_lifted_drain_comes_back_unless_its_checks_fail() {
+        for (verdict, expected) in [(None, vec![(1, 0, 5)]), (UP, vec![(1, 0, 5)]), (DOWN, vec![])] {
+            let mut facts = facts(vec![server(1, 0, 5, verdict), server(2, 5, 5, UP)]);
+            facts.servers[0].lifted = true;
+            assert_eq!(changes(&plan(&facts)), expected, "{verdict:?}");
+        }
     }
 
     proptest::proptest! {

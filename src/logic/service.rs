@@ -132,6 +132,17 @@ impl DestState {
         };
     }
 
+    /// Somebody raised the weight over a drain by hand: true if it is for the second time, which
+    /// ends the drain and leaves the weight to them.
+    pub fn raised_over_hand(&mut self, now: Mono) -> bool {
+        let again = self.contest.last_raise.is_some_and(|before| now.since(before) < TUG_OF_WAR_WINDOW);
+        self.contest.last_raise = Some(now);
+        if again {
+            self.contest.state = ContestState::Yielded;
+        }
+        again
+    }
+
     /// True while a failing server stays in because somebody else put it there.
     pub fn contested(&self, probes: &Probes) -> bool {
         match &self.contest.state {

@@ -224,7 +224,7 @@ impl Sim {
                         (truth.raised, truth.drained_again) = (false, 0);
                     }
                 }
-                Command::Log(_) => {}
+                Command::Log(_) | Command::AnswerHand { .. } => {}
                 Command::Publish(view) => checks::conserved(&view),
                 Command::SetWeights(changes) => {
                     self.may_be_written(&changes);
@@ -289,7 +289,9 @@ impl Sim {
                 event
             }
             Command::SaveLedger { .. } => world.carry_out(command),
-            other @ (Command::Publish(_) | Command::Log(_)) => panic!("{other:?}"),
+            other @ (Command::Publish(_) | Command::AnswerHand { .. } | Command::Log(_)) => {
+                panic!("{other:?}")
+            }
         };
         let mut heard = self.world.now.mono + self.random.below(30) as u32 * MS;
         if let Some(Event::TableRead(_) | Event::WeightsSet(_)) = &event {
@@ -343,6 +345,7 @@ impl Sim {
             | Event::TableRead(Err(_))
             | Event::LedgerSaved { .. }
             | Event::Stopping
+            | Event::Hand { .. }
             | Event::ViewWanted { .. } => {}
         }
         self.step(event);

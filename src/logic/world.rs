@@ -10,9 +10,9 @@ use super::event::{Command, Event, Note};
 use super::ledger::{Ledger, Origin};
 use super::service::tests::{dest, report, tcp_spec};
 use crate::model::{
-    Check, DestKey, FailReason, Floor, Forwarding, Match, Mode, Mono, Net, Now, Outcome, Policy, ReadFailure,
-    RealServerView, ServiceFlags, ServiceKey, ServicePolicy, Snapshot, TableSource, View, VirtualServer,
-    Wall, Weight, WeightChange, WriteOutcome, WriteReport,
+    Check, DestKey, FailReason, Floor, Forwarding, HandDone, HandRefused, Match, Mode, Mono, Net, Now,
+    Outcome, Policy, ReadFailure, RealServerView, ServiceFlags, ServiceKey, ServicePolicy, Snapshot,
+    TableSource, View, VirtualServer, Wall, Weight, WeightChange, WriteOutcome, WriteReport,
 };
 
 /// In these worlds all of a few servers fail, and it is the servers.
@@ -48,6 +48,8 @@ pub struct World {
     pub reads: usize,
     pub probed: BTreeMap<std::net::IpAddr, usize>,
     pub notes: Vec<Note>,
+    /// Of requests by hand.
+    pub answers: Vec<Result<Vec<HandDone>, HandRefused>>,
     pub policy: Policy,
     view: Option<Arc<View>>,
 }
@@ -131,6 +133,7 @@ impl World {
             reads: 0,
             probed: BTreeMap::new(),
             notes: Vec::new(),
+            answers: Vec::new(),
             policy,
             view: None,
         }
@@ -280,6 +283,10 @@ impl World {
                 self.view = Some(view);
                 None
             }
+            Command::AnswerHand { result, .. } => {
+                self.answers.push(result);
+                None
+            }
             Command::Log(note) => {
                 self.notes.push(note);
                 None
@@ -361,6 +368,7 @@ pub fn kind(command: &Command) -> &'static str {
         Command::SaveLedger { .. } => "save",
         Command::SetWeights(_) => "write",
         Command::Publish(_) => "publish",
+        Command::AnswerHand { .. } => "answer",
         Command::Log(_) => "log",
     }
 }

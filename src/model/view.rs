@@ -32,6 +32,8 @@ words! {
     /// Who took a real server out (API `drained.by`, metric `reason`).
     DrainedBy {
         Check = "check",
+        /// `lvs-agent drain`.
+        Operator = "operator",
         /// An operator's 0: weight 0 that we have no record of.
         External = "external",
     }
@@ -43,6 +45,8 @@ words! {
         LedgerUnsaved = "ledger_unsaved",
         StaleSnapshot = "stale_snapshot",
         Observe = "observe",
+        /// `lvs-agent undrain --ignore-checks`.
+        IgnoreChecks = "ignore_checks",
         TugOfWar = "tug_of_war",
         SchedulerRefuses = "scheduler_refuses",
         SuspectSelf = "suspect_self",
@@ -175,6 +179,8 @@ pub struct RealServerView {
     /// The plan after the guard.
     pub desired: Weight,
     pub drained: Option<Drained>,
+    /// What the operator gave as the reason of his drain.
+    pub said: Option<Arc<str>>,
     pub held: Option<Held>,
     pub verdict_changed: Option<Wall>,
     pub transitions: u64,

@@ -118,6 +118,7 @@ fn real_server(key: &str, weight: u32, owed: Option<u32>, checks: Vec<CheckView>
         owed: owed.map(Weight),
         desired: Weight(weight),
         drained: None,
+        said: None,
         held: None,
         verdict_changed: None,
         transitions: 0,
