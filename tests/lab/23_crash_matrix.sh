@@ -5,21 +5,7 @@ modprobe ip_vs
 ulimit -c 0
 actors 3
 virtual_server $WEB wrr 10.10.0.21:80 5 10.10.0.22:80 6 10.10.0.23:80 0
-agent_config <<END
-[ipvs]
-poll-interval = "200ms"
-[defaults]
-interval = "200ms"
-timeout = "1s"
-rise = 1
-fall = 1
-[check.web]
-type = "http"
-path = "/"
-[[service]]
-match = ["*:*/tcp"]
-checks = ["web"]
-END
+quick_config
 
 record() { # sets RECORD: none, or what the ledger on disk owes r1; costs no process
   local ledger= owed state

@@ -10,21 +10,7 @@ kills=25
 seed=${LAB_SEED:-$(($(date +%s%N) / 1000 % 1000000000))}
 actors 4
 virtual_server $WEB wrr 10.10.0.21:80 5 10.10.0.22:80 6 10.10.0.23:80 8 10.10.0.24:80 1
-agent_config <<END
-[ipvs]
-poll-interval = "200ms"
-[defaults]
-interval = "200ms"
-timeout = "1s"
-rise = 1
-fall = 1
-[check.web]
-type = "http"
-path = "/"
-[[service]]
-match = ["*:*/tcp"]
-checks = ["web"]
-END
+quick_config
 step "$kills kills, LAB_SEED=$seed"
 "$TOOLS" chaos $WEB $kills "$seed" "$T" "$AGENT" run --config "$T/agent.toml" --web.listen-address 127.0.0.1:10190 \
   --state-dir "$T/state" >"$T/owed" 2>"$T/tools.log" || fail "LAB_SEED=$seed: a weight is lost"

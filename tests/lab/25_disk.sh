@@ -5,7 +5,7 @@
 modprobe ip_vs
 actors 3
 virtual_server $WEB wrr 10.10.0.21:80 5 10.10.0.22:80 6 10.10.0.23:80 7
-default_config
+quick_config
 state=$T/state
 mkdir -m 700 "$state"
 mount -t tmpfs -o size=64k,mode=700 small "$state"
@@ -61,8 +61,11 @@ nobody=65534
 chown -R $nobody "$state" /run/lvs-agent
 install -m 755 "$AGENT" "$T/binary"
 AGENT=$T/unprivileged
-printf '#!/bin/sh\nexec setpriv --reuid=%s --regid=%s --clear-groups --bounding-set=-all,+net_admin \\\n  --inh-caps=-all,+net_admin --ambient-caps=-all,+net_admin "%s" "$@"\n' \
-  $nobody $nobody "$T/binary" >"$AGENT"
+cat >"$AGENT" <<END
+#!/bin/sh
+exec setpriv --reuid=$nobody --regid=$nobody --clear-groups --bounding-set=-all,+net_admin \\
+  --inh-caps=-all,+net_admin --ambient-caps=-all,+net_admin "$T/binary" "\$@"
+END
 chmod +x "$AGENT"
 act r1 good
 agent_start
