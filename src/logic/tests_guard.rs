@@ -6,7 +6,7 @@ use super::event::Note;
 use super::guard::Tally;
 use super::plan::plan;
 use super::plan::tests::{DOWN, UP, changes, facts, held as held_in, server};
-use super::world::{World, key, service, virtual_server};
+use super::world::{World, key, policy, service, virtual_server};
 use crate::model::{Floor, HeldReason, LocalReason, Match, Mode, OnFailure, Outcome, Protocol};
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -103,6 +103,28 @@ fn a_share_holds_the_drains_of_every_service() {
     world.settle();
     assert_eq!((world.weights(), weights(&world)), (vec![5, 0, 7, 8], vec![9, 0, 9, 9]));
     assert_eq!(suspicions(&world), (1, 1));
+}
+
+#[test]
+fn a_pass_elsewhere_lets_the_held_drains_go_at_once() {
+    let mut world = World::new(policy(Floor::Count(0), Mode::Enforce), &[5, 6]);
+    let other = "10.0.0.101:80/tcp".parse().unwrap();
+    world.table.insert(other, virtual_server(other, &[9, 9, 9]));
+    world.table.get_mut(&other).unwrap().destinations.retain(|d| d.key == key(3));
+    world.policy.services[0].matches =
+        vec![Match::Address { net: None, port: None, protocol: Protocol::Tcp }];
+    world.policy.suspect_self_percent = 100;
+    world.restart();
+    world.settle();
+    for n in [3, 1, 2] {
+        world.fail(n);
+        world.settle();
+    }
+    assert_eq!((world.weights(), held(&mut world, 2)), (vec![0, 6], Some(HeldReason::SuspectSelf)));
+    world.slow.insert("read"); // no poll helps
+    world.heal(3);
+    world.run(2 * SECOND);
+    assert_eq!(world.weights(), [0, 0]);
 }
 
 #[test]
