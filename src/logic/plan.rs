@@ -359,25 +359,6 @@ mod tests {
         assert_eq!(held(&plan(&facts)), [(1, "ledger_unsaved", 0), (3, "ledger_unsaved", 0)]);
     }
 
-    #[test]
-    fn ignored_checks_keep_a_server_in_and_bring_it_back() {
-        let mut facts = facts(vec![server(1, 5, 5, DOWN), server(2, 0, 5, DOWN), server(3, 5, 5, UP)]);
-        for server in &mut facts.servers[..2] {
-            server.wish = Some(WishKind::IgnoreChecks);
-        }
-        assert_eq!(changes(&plan(&facts)), [(2, 0, 5)]);
-        assert_eq!(held(&plan(&facts)), [(1, "ignore_checks", 0)]);
-    }
-
-    #[test]
-    fn a_lifted_drain_comes_back_unless_its_checks_fail() {
-        for (verdict, expected) in [(None, vec![(1, 0, 5)]), (UP, vec![(1, 0, 5)]), (DOWN, vec![])] {
-            let mut facts = facts(vec![server(1, 0, 5, verdict), server(2, 5, 5, UP)]);
-            facts.servers[0].lifted = true;
-            assert_eq!(changes(&plan(&facts)), expected, "{verdict:?}");
-        }
-    }
-
     proptest::proptest! {
         /// Invariants 1 and 6: carried out, a plan keeps the floor, and the next one adds nothing
         /// but what waited for a restore to land.
