@@ -36,6 +36,7 @@ fn a_failed_server_is_drained_and_gets_exactly_its_weight_back() {
         world.settle();
         assert_eq!(world.weights(), [weight, 7, 7]);
         assert_eq!(world.written, [(1, weight, 0), (1, 0, weight)]);
+        assert_eq!(world.view().machinery.drift.get(&DriftKind::Weight), None, "both were ours");
         assert_eq!(entries(&world), 0);
     }
 }
@@ -192,6 +193,7 @@ fn a_pending_record_of_a_write_that_never_happened_is_dropped() {
     world.settle();
     assert_eq!((world.weights(), entries(&world)), (vec![5, 5], 0));
     assert!(world.written.is_empty());
+    assert_eq!(world.view().machinery.drift.get(&DriftKind::Weight), None, "nobody else was here");
 }
 
 #[test]
