@@ -146,9 +146,9 @@ impl Ledger {
             Some(LapseReason::Reboot)
         } else if earlier.origin.table != origin.table && !earlier.is_empty() {
             return Err(format!(
-                "ledger.json in the state directory holds {} weights taken and {} wishes by hand for another table of this boot ({}; this one is {}); \
-                 it is left untouched and nothing is drained: run the agent where they were taken, or in this network \
-                 namespace with a state directory of its own",
+                "ledger.json in the state directory holds {} weights taken and {} wishes by hand for another table of this \
+                 boot ({}; this one is {}); it is left untouched and nothing is drained: run the agent where they were \
+                 taken, or in this network namespace with a state directory of its own",
                 earlier.entries.len(),
                 earlier.wishes.len(),
                 earlier.origin.table,

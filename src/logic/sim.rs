@@ -16,8 +16,8 @@ use super::probes::User;
 use super::service::tests::{report, tcp_spec};
 use super::world::{World, key, kind, policy, virtual_server};
 use crate::model::{
-    Check, CheckSpec, Floor, LocalReason, Match, Mode, Mono, Net, Outcome, Policy, Protocol, ReadFailure,
-    ServiceKey, ServicePolicy, Snapshot, WeightChange, WriteOutcome,
+    Check, CheckSpec, Floor, HandDone, HandEffect, HandOrder, LocalReason, Match, Mode, Mono, Net, Outcome,
+    Policy, Protocol, ReadFailure, ServiceKey, ServicePolicy, Snapshot, WeightChange, WriteOutcome,
 };
 
 const MS: Duration = Duration::from_millis(1);
@@ -177,6 +177,8 @@ impl Sim {
         self.sick.clear();
         self.world.policy = healthy_policy();
         self.reload();
+        self.run(10_000, false);
+        self.lift_all();
         self.run(20_000, false);
         self.all_is_given_back();
     }
@@ -224,6 +226,7 @@ impl Sim {
                         (truth.raised, truth.drained_again) = (false, 0);
                     }
                 }
+                Command::Log(Note::ByHand { done, .. }) => self.by_hand(&done),
                 Command::Log(_) | Command::AnswerHand { .. } => {}
                 Command::Publish(view) => checks::conserved(&view),
                 Command::SetWeights(changes) => {
@@ -235,6 +238,23 @@ impl Sim {
                     self.start(command)
                 }
             }
+        }
+    }
+
+    /// An undrain raises an operator's 0 too: to a weight that he gave before.
+    fn by_hand(&mut self, done: &HandDone) {
+        let Some(truth) = self.truth.get_mut(&(done.service, done.dest)) else { return };
+        let back = matches!(done.effect, HandEffect::GivingBack | HandEffect::StillFailing);
+        if back && truth.zero_by_operator {
+            (truth.given, truth.zero_by_operator) = (done.owed.unwrap().0, false);
+        }
+    }
+
+    /// All that was asked for by hand is taken back.
+    fn lift_all(&mut self) {
+        let wishes: Vec<User> = self.world.controller.keeper.wishes().map(|(user, _)| *user).collect();
+        for user in wishes {
+            self.order(user, HandOrder::Undrain { ignore_checks: false });
         }
     }
 

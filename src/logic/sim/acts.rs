@@ -9,14 +9,17 @@ use crate::logic::ledger::EntryState;
 use crate::logic::probes::User;
 use crate::logic::service::tests::dest;
 use crate::logic::world::{NEVER_SUSPECT, key, refused, virtual_server};
-use crate::model::{Floor, Forwarding, LocalReason, Mode, OnFailure, Outcome, ServicePolicy, Weight};
+use crate::model::{
+    DestPattern, Floor, Forwarding, HandOrder, HandRequest, LocalReason, Mode, OnFailure, Outcome,
+    ServicePolicy, Weight,
+};
 
 impl Sim {
     pub(super) fn act(&mut self) {
         let server = self.random.below(u64::from(SERVERS)) as u8 + 1;
         let service = vip(self.random.pick(&[1, 2]));
         let user = (service, key(server));
-        let act = self.random.below(24);
+        let act = self.random.below(27);
         self.note(format!("-- act {act} on {} of {}", user.1, user.0));
         match act {
             0..=4 => drop(self.sick.insert((server, self.random.pick(&[80, 80, 81])), refused())),
@@ -38,6 +41,7 @@ impl Sim {
             20 => self.bad_saves = self.random.pick(&[0, 0, 50, 100]),
             21 => self.bad_reads = self.random.pick(&[0, 0, 50, 100]),
             22 => self.bad_dumps = self.random.pick(&[0, 20]),
+            23..=25 => self.ask_by_hand(user),
             _ => self.step(Event::ViewWanted { max_age: Duration::from_secs(1) }),
         }
         if self.world.dead && self.random.percent(60) {
@@ -58,6 +62,21 @@ impl Sim {
         let vs = self.world.table.get_mut(&user.0).unwrap();
         vs.destinations.iter_mut().find(|d| d.key == user.1).unwrap().weight = Weight(weight);
         self.disturbed.insert(user.0, self.world.now.mono);
+    }
+
+    fn ask_by_hand(&mut self, user: User) {
+        let order = match self.random.below(4) {
+            0 | 1 => HandOrder::Drain { said: None, force: self.random.percent(30) },
+            2 => HandOrder::Undrain { ignore_checks: false },
+            _ => HandOrder::Undrain { ignore_checks: true },
+        };
+        self.order(user, order);
+    }
+
+    pub(super) fn order(&mut self, user: User, order: HandOrder) {
+        let servers = DestPattern { addr: user.1.addr, port: Some(user.1.port) };
+        let request = HandRequest { servers, service: Some(user.0.to_string()), order };
+        self.step(Event::Hand { id: 0, request });
     }
 
     fn recorded(&self, user: &User) -> bool {

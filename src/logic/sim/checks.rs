@@ -14,11 +14,12 @@ impl Sim {
             assert_eq!(weight, truth.given, "it gives back what is not owed: {change:?}");
             return;
         }
+        let by_hand = self.world.controller.keeper.wished_out(&user);
         truth.drained_again += u32::from(std::mem::take(&mut truth.raised));
         assert!(truth.drained_again <= 1, "invariant 4: a second drain of what others raised: {change:?}");
         let (known, policy) = &self.basis;
         let known = known.get(&change.service).copied();
-        if known > self.disturbed.get(&change.service).copied() {
+        if !by_hand && known > self.disturbed.get(&change.service).copied() {
             let floor = policy.services[policy.service_for(&change.service).unwrap()].floor;
             let (now_in, base) = self.in_and_base(&change.service);
             assert!(now_in >= floor.resolve(base), "invariant 1: {now_in} of {base} in: {change:?}");
@@ -34,13 +35,18 @@ impl Sim {
         assert!(fresh, "invariant 6: a write without a fresh snapshot");
         for change in changes {
             let service = policy.service_for(&change.service).map(|at| &policy.services[at]);
-            assert_eq!(service.map(|s| s.mode), Some(Mode::Enforce), "invariant 2: {change:?}");
-            assert!(!change.to.is_zero() || !self.nearly_all_fail(), "trap 26: {change:?}");
+            // The one exception: `undrain` gives back what the configuration dropped.
+            let handed_back = service.is_none() && !change.to.is_zero();
+            let managed = service.map(|s| s.mode) == Some(Mode::Enforce);
+            assert!(managed || handed_back, "invariant 2: {change:?}");
+            let wished = self.world.controller.keeper.wished_out(&(change.service, change.dest));
+            let by_checks = change.to.is_zero() && !wished;
+            assert!(!by_checks || !self.nearly_all_fail(), "trap 26: {change:?}");
             let keeps = service.is_some_and(|s| s.on_failure == Some(OnFailure::Observe));
-            assert!(!change.to.is_zero() || !keeps, "trap 33: {change:?}");
+            assert!(!by_checks || !keeps, "trap 33: {change:?}");
             let n = octet(change.dest.addr);
             let down = self.runs.iter().any(|((server, _), (_, _, down))| *server == n && *down);
-            assert!(!change.to.is_zero() || down, "invariant 7: drained without {FALL} failures: {change:?}");
+            assert!(!by_checks || down, "invariant 7: drained without {FALL} failures: {change:?}");
         }
     }
 
@@ -100,7 +106,7 @@ impl Sim {
             assert_eq!(weight, Some(truth.given), "invariant 5: {} of {}: {truth:?}", user.1, user.0);
         }
         assert!(
-            self.world.disk.as_ref().is_none_or(|l| l.entries.is_empty()),
+            self.world.disk.as_ref().is_none_or(|l| l.entries.is_empty() && l.wishes.is_empty()),
             "invariant 5: {:?}",
             self.world.disk
         );
@@ -110,9 +116,12 @@ impl Sim {
     /// Servers in, and those that the floor counts.
     pub(super) fn in_and_base(&self, service: &ServiceKey) -> (usize, usize) {
         let rows = self.world.table.get(service).into_iter().flat_map(|vs| &vs.destinations);
-        let now_in = rows.clone().filter(|row| !row.weight.is_zero()).count();
-        let ours =
-            rows.filter(|row| row.weight.is_zero() && !self.truth[&(*service, row.key)].zero_by_operator);
+        let wished =
+            |row: &crate::model::RealServer| self.world.controller.keeper.wished_out(&(*service, row.key));
+        let now_in = rows.clone().filter(|row| !row.weight.is_zero() && !wished(row)).count();
+        let ours = rows.filter(|row| {
+            row.weight.is_zero() && !self.truth[&(*service, row.key)].zero_by_operator && !wished(row)
+        });
         (now_in, now_in + ours.count())
     }
 }
