@@ -231,7 +231,8 @@ impl Controller {
         }
         let generation = self.keeper.generation();
         let pending = Pending { id, generation, done, order, said, before, entries_made };
-        if keeps_on_disk(&request.order) {
+        // So does a 0 that was nobody's: without its record a crash would make it the operator's again.
+        if keeps_on_disk(&request.order) || !pending.entries_made.is_empty() {
             self.hands.push(pending);
         } else {
             pending.confirm(out);

@@ -1,10 +1,12 @@
 //! The ledger in memory beside the one on disk: what is saved, what is not, and why not.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use super::event::{Command, Note};
 use super::ledger::{Entry, EntryState, Ledger, Origin, TakenBy, Wish, WishKind};
+use super::service::TUG_OF_WAR_WINDOW;
 use crate::model::{DestKey, LedgerView, Mono, Now, ServiceKey, Weight};
 
 /// After a failed save the next attempt waits this long.
@@ -16,6 +18,9 @@ const CONFIRMATIONS_PER_AGE: u32 = 24;
 #[derive(Debug)]
 pub struct Keeper {
     ledger: Ledger,
+    /// When somebody else raised a weight over a drain by hand. Here, because a real server that one
+    /// read missed is forgotten elsewhere (trap 3).
+    raised: BTreeMap<(ServiceKey, DestKey), Mono>,
     /// Counts changes; what is on disk is `saved`.
     generation: u64,
     saved: u64,
@@ -48,6 +53,7 @@ impl Keeper {
         };
         Keeper {
             ledger,
+            raised: BTreeMap::new(),
             generation: 0,
             saved: 0,
             saving: None,
@@ -103,6 +109,7 @@ impl Keeper {
     /// Sets or lifts a wish; the one before.
     pub fn set_wish(&mut self, key: (ServiceKey, DestKey), wish: Option<Wish>) -> Option<Wish> {
         self.generation += 1;
+        self.raised.remove(&key);
         match wish {
             Some(wish) => self.ledger.wishes.insert(key, wish),
             None => self.ledger.wishes.remove(&key),
@@ -117,6 +124,12 @@ impl Keeper {
             wish.owed = Some(owed);
             self.generation += 1;
         }
+    }
+
+    /// Somebody raised the weight over a drain by hand; true if for the second time, which ends it.
+    pub fn raised_over_wish(&mut self, key: (ServiceKey, DestKey), now: Mono) -> bool {
+        let before = self.raised.insert(key, now);
+        before.is_some_and(|before| now.since(before) < TUG_OF_WAR_WINDOW)
     }
 
     pub fn set_taken_by(&mut self, key: &(ServiceKey, DestKey), by: TakenBy) {

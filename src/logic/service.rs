@@ -132,15 +132,10 @@ impl DestState {
         };
     }
 
-    /// Somebody raised the weight over a drain by hand: true if it is for the second time, which
-    /// ends the drain and leaves the weight to them.
-    pub fn raised_over_hand(&mut self, now: Mono) -> bool {
-        let again = self.contest.last_raise.is_some_and(|before| now.since(before) < TUG_OF_WAR_WINDOW);
+    /// Somebody ended a drain by hand: the weight is left to them until the verdict changes.
+    pub fn yield_to_others(&mut self, now: Mono) {
         self.contest.last_raise = Some(now);
-        if again {
-            self.contest.state = ContestState::Yielded;
-        }
-        again
+        self.contest.state = ContestState::Yielded;
     }
 
     /// True while a failing server stays in because somebody else put it there.

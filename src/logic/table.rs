@@ -246,7 +246,8 @@ fn observe(
         return Seen::Nothing;
     }
     if keeper.wished_out(&user) {
-        if dest.raised_over_hand(now.mono) {
+        if keeper.raised_over_wish(user, now.mono) {
+            dest.yield_to_others(now.mono);
             keeper.set_wish(user, None);
             return Seen::HandDrainEnded;
         }

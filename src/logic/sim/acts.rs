@@ -77,6 +77,8 @@ impl Sim {
         let servers = DestPattern { addr: user.1.addr, port: Some(user.1.port) };
         let request = HandRequest { servers, service: Some(user.0.to_string()), order };
         self.step(Event::Hand { id: 0, request });
+        // A write under way was decided without it.
+        self.disturbed.insert(user.0, self.world.now.mono);
     }
 
     fn recorded(&self, user: &User) -> bool {
