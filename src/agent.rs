@@ -6,6 +6,7 @@
 mod handle;
 mod log;
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -13,9 +14,10 @@ use tokio::sync::{mpsc, oneshot};
 
 pub use handle::*;
 
+use crate::failpoint::{self, Point};
 use crate::ipvs::Table;
 use crate::logic::{Command, Controller, Event, Start};
-use crate::model::{Mono, ReadFailure, View, WeightChange};
+use crate::model::{HandDone, HandRefused, Mono, ReadFailure, View, WeightChange};
 use crate::os::Clock;
 use crate::probe::Prober;
 use crate::state_file::StateDirectory;
@@ -50,8 +52,15 @@ pub async fn run(parts: Parts) -> Ended {
     let managing = start.policy.mode.is_some();
     // One message at most for each probe in flight, the table and the ledger: never full.
     let (events, mut inbox) = mpsc::channel(start.probes_in_flight_limit + 8);
-    let mut shell =
-        Shell { table: spawn_table(table, events.clone()), events, prober, state, waiting: Vec::new() };
+    let mut shell = Shell {
+        table: spawn_table(table, events.clone()),
+        events,
+        prober,
+        state,
+        waiting: Vec::new(),
+        hands: BTreeMap::new(),
+        hands_asked: 0,
+    };
     let mut controller = Controller::new(start, clock.now());
     let mut first_read = true;
     let mut stop_by: Option<Mono> = None;
@@ -66,6 +75,9 @@ pub async fn run(parts: Parts) -> Ended {
                         return Ended::NoPermission(failure.clone());
                     }
                     first_read = false;
+                    if let Ok(snapshot) = result {
+                        shell.prober.set_virtual_addresses(snapshot.virtual_addresses());
+                    }
                 }
                 shell.step(&mut controller, event, clock);
             }
@@ -93,6 +105,9 @@ struct Shell {
     state: Option<Arc<StateDirectory>>,
     /// Who waits for the next view.
     waiting: Vec<oneshot::Sender<Arc<View>>>,
+    /// Who waits for the answer to a request by hand.
+    hands: BTreeMap<u64, oneshot::Sender<Result<Vec<HandDone>, HandRefused>>>,
+    hands_asked: u64,
 }
 
 enum TableJob {
@@ -123,10 +138,12 @@ impl Shell {
             Command::SaveLedger { generation, ledger } => {
                 let (state, events) = (self.state.clone(), self.events.clone());
                 tokio::task::spawn_blocking(move || {
+                    failpoint::reach(Point::BeforeSave);
                     let result = match state {
                         Some(state) => state.save(&ledger).map_err(|e| e.to_string()),
                         None => Err("there is no state directory without a configuration".to_owned()),
                     };
+                    failpoint::reach(Point::AfterSave);
                     let _ = events.blocking_send(Event::LedgerSaved { generation, result });
                 });
             }
@@ -134,6 +151,12 @@ impl Shell {
                 for reply in self.waiting.drain(..) {
                     // Whoever asked has gone.
                     let _ = reply.send(view.clone());
+                }
+            }
+            Command::AnswerHand { id, result } => {
+                // Whoever asked may have gone; what was taken on stays so.
+                if let Some(reply) = self.hands.remove(&id) {
+                    let _ = reply.send(result);
                 }
             }
             Command::Log(note) => log::note(&note),
@@ -166,7 +189,10 @@ impl Shell {
                             max_age = max_age.min(age);
                             self.waiting.push(reply);
                         }
-                        Request::Probe { .. } | Request::Reloaded(_) | Request::Stop => {
+                        Request::Probe { .. }
+                        | Request::Hand { .. }
+                        | Request::Reloaded(_)
+                        | Request::Stop => {
                             other = Some(request);
                             break;
                         }
@@ -185,6 +211,13 @@ impl Shell {
                     };
                     let _ = reply.send(answer);
                 });
+                false
+            }
+            Request::Hand { request, reply } => {
+                self.hands_asked += 1;
+                let id = self.hands_asked;
+                self.hands.insert(id, reply);
+                self.step(controller, Event::Hand { id, request }, clock);
                 false
             }
             Request::Reloaded(reloaded) => {
@@ -221,7 +254,12 @@ fn spawn_table(mut table: Table, events: mpsc::Sender<Event>) -> mpsc::Sender<Ta
         while let Some(job) = queue.recv().await {
             let event = match job {
                 TableJob::Read => Event::TableRead(table.snapshot().await),
-                TableJob::Set(changes) => Event::WeightsSet(table.set_weights(&changes).await),
+                TableJob::Set(changes) => {
+                    failpoint::reach(Point::BeforeWrite);
+                    let report = table.set_weights(&changes).await;
+                    failpoint::reach(Point::AfterReadBack);
+                    Event::WeightsSet(report)
+                }
             };
             if events.send(event).await.is_err() {
                 return;

@@ -2,6 +2,7 @@
 
 pub mod check_config;
 pub mod client;
+pub mod drain;
 pub mod local;
 pub mod probe;
 pub mod run;

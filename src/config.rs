@@ -26,6 +26,7 @@ pub use address::{ListenAddr, ListenAddrError};
 pub use keys::{CheckType, Fallback, Key, SECTIONS, Section};
 pub use problem::Problem;
 pub use settings::Settings;
+pub use values::parse_duration;
 
 use crate::model::{Mode, Policy};
 use problem::{Faults, Place};
@@ -141,6 +142,7 @@ struct Walked {
 fn walk(document: &DeTable<'_>, top: Place, files: &mut tls::Files<'_>, faults: &mut Faults) -> Walked {
     let mut reader = Reader::new(&keys::TOP, top, document, faults);
     let mode = reader.optional("mode", values::mode).unwrap_or(Mode::Enforce);
+    let suspect_self = reader.optional("suspect-self", values::share);
     let web = reader.table("web");
     let state = reader.table("state");
     let control = reader.table("control");
@@ -152,6 +154,7 @@ fn walk(document: &DeTable<'_>, top: Place, files: &mut tls::Files<'_>, faults: 
 
     let mut settings = Settings::default();
     let mut policy = Policy { mode: Some(mode), ..Policy::exporter_only() };
+    policy.suspect_self_percent = suspect_self.unwrap_or(Policy::DEFAULT_SUSPECT_SELF_PERCENT);
     settings.read_web(web, faults);
     settings.read_control(control, faults);
     policy.ledger_max_age = settings.read_state(state, faults);

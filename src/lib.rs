@@ -3,6 +3,7 @@ pub mod agent;
 pub mod cli;
 pub mod config;
 pub mod demo;
+pub mod failpoint;
 pub mod ipvs;
 pub mod logging;
 pub mod logic;

@@ -2,10 +2,13 @@
 //!
 //! [`Controller::step`] takes what happened and the time, and returns what to do. The parts:
 //! `health` turns probe results into verdicts, `schedule` says what is due, `plan` what to change
-//! and what to hold, `ledger` remembers the weights we took, `report` says what is known.
+//! and what to hold, `guard` whether to trust what we see, `ledger` remembers the weights we took and
+//! the wishes of operators (`hand`), `report` says what is known.
 
 mod controller;
 mod event;
+mod guard;
+mod hand;
 mod health;
 mod keeper;
 mod ledger;
@@ -22,9 +25,16 @@ mod tests;
 #[cfg(test)]
 mod tests_cycle;
 #[cfg(test)]
+mod tests_first_pass;
+#[cfg(test)]
+mod tests_guard;
+#[cfg(test)]
+mod tests_hand;
+#[cfg(test)]
 mod world;
 mod writes;
 
 pub use controller::{Controller, Start};
 pub use event::{Command, Event, Note, TargetId};
-pub use ledger::{Entry, EntryState, LapseReason, Ledger, Origin};
+pub use guard::Tally;
+pub use ledger::{Entry, EntryState, LapseReason, Ledger, Origin, TakenBy, Wish, WishKind};

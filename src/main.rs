@@ -11,7 +11,7 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 use lvs_agent::cli::run::{Failure, RunArgs};
 use lvs_agent::cli::{self, Screen, colour_wanted};
-use lvs_agent::{demo, logging};
+use lvs_agent::{demo, failpoint, logging};
 
 /// Health checks, weights and metrics for an LVS director: probes the real servers of the kernel's
 /// IPVS table, sets a failed one's weight to 0 and gives it back on recovery.
@@ -35,6 +35,10 @@ enum Command {
     },
     /// Show the virtual servers, the real servers and what is decided about them
     Status(cli::status::StatusArgs),
+    /// Take a real server out by hand, whatever its checks say
+    Drain(cli::drain::DrainArgs),
+    /// Give a real server back that was taken out by hand
+    Undrain(cli::drain::UndrainArgs),
     /// Probe one real server now; moves no verdict
     Probe(cli::probe::ProbeArgs),
 }
@@ -60,6 +64,7 @@ async fn execute(command: Command) -> Result<u8, Failure> {
     match command {
         Command::Run(args) => {
             logging::start(args.log);
+            failpoint::arm().map_err(|error| Failure::new(cli::exit::CONFIG, error))?;
             cli::run::run(*args).await
         }
         Command::Demo(args) => {
@@ -73,6 +78,14 @@ async fn execute(command: Command) -> Result<u8, Failure> {
                 Ok(code) => Ok(code),
                 Err(none) => cli::local::show_table(&args, &none, &mut screen).await,
             }
+        }
+        Command::Drain(args) => {
+            let mut screen = Screen { out: &mut out, err: &mut err, colour };
+            Ok(cli::drain::drain(&args, &mut screen).await)
+        }
+        Command::Undrain(args) => {
+            let mut screen = Screen { out: &mut out, err: &mut err, colour };
+            Ok(cli::drain::undrain(&args, &mut screen).await)
         }
         Command::Probe(args) => {
             let mut screen = Screen { out: &mut out, err: &mut err, colour };

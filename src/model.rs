@@ -4,6 +4,7 @@
 //! reason words, verdicts) is formatted and parsed here and nowhere else.
 
 mod check;
+mod hand;
 mod histogram;
 mod key;
 mod policy;
@@ -13,6 +14,7 @@ mod time;
 mod view;
 
 pub use check::*;
+pub use hand::*;
 pub use histogram::*;
 pub use key::*;
 pub use policy::*;

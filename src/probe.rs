@@ -10,12 +10,15 @@ mod http;
 mod meter;
 mod reason;
 mod socket;
+mod source;
 mod tcp;
 #[cfg(test)]
 mod tests;
 mod tls;
 mod trust;
 
+use std::collections::BTreeSet;
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -28,6 +31,7 @@ use crate::model::{
 use crate::os::Clock;
 use reason::{Stop, printable};
 use socket::Dial;
+use source::Sources;
 use trust::{Session, Trust};
 
 /// Carries out probes. Clones share the TLS configurations and the system's trust anchors, which
@@ -36,11 +40,17 @@ use trust::{Session, Trust};
 pub struct Prober {
     clock: Clock,
     trust: Arc<Trust>,
+    sources: Arc<Sources>,
 }
 
 impl Prober {
     pub fn new(clock: Clock) -> Prober {
-        Prober { clock, trust: Arc::new(Trust::new()) }
+        Prober { clock, trust: Arc::new(Trust::new()), sources: Arc::new(Sources::new(clock)) }
+    }
+
+    /// The table's virtual addresses, which no probe is to leave from; for all clones.
+    pub fn set_virtual_addresses(&self, addresses: BTreeSet<IpAddr>) {
+        self.sources.set_virtual_addresses(addresses);
     }
 
     /// One probe. Never panics; ends within the check's timeout, give or take the scheduling.
@@ -72,7 +82,7 @@ impl Prober {
                 Protocol::Https(session, http::request(options, addr, port, true)?, options)
             }
         };
-        Ok(Attempt { dial: Dial::prepare(target)?, close: target.spec.close, protocol })
+        Ok(Attempt { dial: Dial::prepare(target, &self.sources)?, close: target.spec.close, protocol })
     }
 
     fn instant(&self, moment: Mono) -> Instant {

@@ -12,10 +12,13 @@ use std::path::{Path, PathBuf};
 
 use nix::fcntl::{Flock, FlockArg};
 
+use crate::failpoint::{self, Point};
 use crate::logic::Ledger;
 
 pub const FILE_NAME: &str = "ledger.json";
 const LOCK_NAME: &str = "lock";
+/// Ledgers on their way to the disk; the one that a crash left is removed at the next start.
+const UNFINISHED: &str = ".ledger.";
 /// About 100,000 weights.
 const MAX_BYTES: u64 = 32 << 20;
 
@@ -86,11 +89,52 @@ pub struct StateDirectory {
     _lock: PidLock,
 }
 
+/// What a start has to go on.
+#[derive(Debug)]
+pub struct Opened {
+    /// `None`: it cannot be used, and `ledger` says why.
+    pub directory: Option<StateDirectory>,
+    /// What an earlier run left; an error names the file and the way out.
+    pub ledger: Result<Option<Ledger>, String>,
+}
+
 impl StateDirectory {
+    /// Locks the directory and loads the ledger. One that cannot be used (no such right, read-only, full)
+    /// stops the drains, not the agent; one that another agent uses is an error.
+    pub fn open(path: &Path) -> Result<Opened, LockError> {
+        match StateDirectory::lock(path) {
+            Ok(directory) => {
+                let ledger = directory.load().map_err(|e| e.to_string());
+                Ok(Opened { directory: Some(directory), ledger })
+            }
+            Err(taken @ LockError::Taken { .. }) => Err(taken),
+            Err(error @ (LockError::Directory { .. } | LockError::Lock { .. })) => {
+                let ledger = Err(format!(
+                    "{error}; nothing is drained until this agent may write there and is restarted"
+                ));
+                Ok(Opened { directory: None, ledger })
+            }
+        }
+    }
+
     /// Creates it if it is missing (0700), and takes its lock (trap 57).
-    pub fn lock(path: &Path) -> Result<StateDirectory, LockError> {
+    fn lock(path: &Path) -> Result<StateDirectory, LockError> {
         let lock = PidLock::take(&path.join(LOCK_NAME), 0o700)?;
-        Ok(StateDirectory { path: path.to_owned(), _lock: lock })
+        let directory = StateDirectory { path: path.to_owned(), _lock: lock };
+        directory.remove_unfinished();
+        Ok(directory)
+    }
+
+    /// A crash in the middle of a save leaves its file behind, and many would fill the disk.
+    fn remove_unfinished(&self) {
+        let files = std::fs::read_dir(&self.path).into_iter().flatten().flatten();
+        for file in
+            files.filter(|file| file.file_name().as_encoded_bytes().starts_with(UNFINISHED.as_bytes()))
+        {
+            if let Err(error) = std::fs::remove_file(file.path()) {
+                tracing::warn!(%error, file = %file.path().display(), "an unfinished ledger of an earlier run stays");
+            }
+        }
     }
 
     /// What an earlier run left; `None` only if there is no file.
@@ -120,11 +164,12 @@ impl StateDirectory {
         };
         let bytes = format::render(ledger).map_err(step("rendering"))?;
         let mut file = tempfile::Builder::new()
-            .prefix(".ledger.")
+            .prefix(UNFINISHED)
             .tempfile_in(&self.path)
             .map_err(step("creating a file beside it"))?;
         file.write_all(&bytes).map_err(step("writing"))?;
         file.as_file().sync_all().map_err(step("syncing"))?;
+        failpoint::reach(Point::MidSave);
         file.persist(&path).map_err(|e| step("renaming")(e.error))?;
         File::open(&self.path)
             .and_then(|directory| directory.sync_all())
@@ -135,7 +180,7 @@ impl StateDirectory {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::logic::{Entry, EntryState, LapseReason, Origin};
+    use crate::logic::{Entry, EntryState, LapseReason, Origin, TakenBy, Wish, WishKind};
     use crate::model::{FailReason, Wall, Weight};
 
     fn ledger() -> Ledger {
@@ -144,15 +189,31 @@ mod tests {
         let entry = Entry {
             owed: Weight(5),
             written: Weight::ZERO,
+            by: TakenBy::Check,
             reason: Some(FailReason::BadStatus),
             since: Wall(1_699_999_999.5),
             state: EntryState::Pending,
         };
         let key = |text: &str, dest: &str| (text.parse().unwrap(), dest.parse().unwrap());
         ledger.entries.insert(key("10.0.0.1:80/tcp", "10.0.1.1:80"), entry);
-        let done = Entry { state: EntryState::Done, reason: None, owed: Weight::MAX, ..entry };
+        let done = Entry {
+            state: EntryState::Done,
+            by: TakenBy::Operator,
+            reason: None,
+            owed: Weight::MAX,
+            ..entry
+        };
         ledger.entries.insert(key("fwmark:7/ipv6", "[fd00::1]:0"), done);
         ledger.lapsed.insert(key("[fd00::2]:53/udp", "10.0.1.1:53"), (entry, LapseReason::Age));
+        let wish = Wish {
+            kind: WishKind::Drain,
+            owed: Some(Weight::MAX),
+            said: Some("a new disk".into()),
+            since: entry.since,
+        };
+        ledger.wishes.insert(key("fwmark:7/ipv6", "[fd00::1]:0"), wish.clone());
+        let ignoring = Wish { kind: WishKind::IgnoreChecks, owed: None, said: None, ..wish };
+        ledger.wishes.insert(key("10.0.0.1:80/tcp", "10.0.1.2:80"), ignoring);
         ledger
     }
 
@@ -200,6 +261,10 @@ mod tests {
                 r#"{"format":1,"boot_id":"b","table":"t","confirmed":1.0,"entries":[{"virtual_server":"x"}]}"#,
                 "`x`",
             ),
+            (
+                r#"{"format":1,"boot_id":"b","table":"t","confirmed":1.0,"entries":[],"wishes":[{"virtual_server":"10.0.0.1:80/tcp","real_server":"10.0.1.2:80","kind":"hope","owed":null,"reason":null,"since":1.0}]}"#,
+                "unknown kind `hope`",
+            ),
         ] {
             std::fs::write(&path, text).unwrap();
             let error = state.load().unwrap_err().to_string();
@@ -210,6 +275,46 @@ mod tests {
         std::fs::create_dir(&path).unwrap();
         assert!(matches!(state.load(), Err(LoadError::Unreadable { .. })));
         assert!(state.save(&ledger()).unwrap_err().to_string().contains("renaming"));
+    }
+
+    #[test]
+    fn what_a_crash_left_unfinished_goes_and_counts_for_nothing() {
+        let directory = tempfile::tempdir().unwrap();
+        StateDirectory::lock(directory.path()).unwrap().save(&ledger()).unwrap();
+        std::fs::write(directory.path().join(".ledger.a1b2c3"), "half a led").unwrap();
+        std::fs::write(directory.path().join("ledger.json.mine"), "an operator's copy").unwrap();
+        let opened = StateDirectory::open(directory.path()).unwrap();
+        assert_eq!(opened.ledger, Ok(Some(ledger())));
+        let mut files: Vec<_> =
+            std::fs::read_dir(directory.path()).unwrap().map(|f| f.unwrap().file_name()).collect();
+        files.sort();
+        assert_eq!(files, ["ledger.json", "ledger.json.mine", "lock"]);
+    }
+
+    #[test]
+    fn a_directory_that_cannot_be_used_is_said_and_one_in_use_is_an_error() {
+        let directory = tempfile::tempdir().unwrap();
+        let in_the_way = directory.path().join("file");
+        std::fs::write(&in_the_way, "").unwrap();
+        for path in [in_the_way.clone(), in_the_way.join("below")] {
+            let opened = StateDirectory::open(&path).unwrap();
+            let error = opened.ledger.unwrap_err();
+            assert!(opened.directory.is_none());
+            assert!(error.contains(&path.display().to_string()) && error.contains("restarted"), "{error}");
+        }
+        let _first = StateDirectory::lock(directory.path()).unwrap();
+        assert!(matches!(StateDirectory::open(directory.path()), Err(LockError::Taken { .. })));
+    }
+
+    #[test]
+    fn a_file_of_before_there_were_wishes_is_read() {
+        let directory = tempfile::tempdir().unwrap();
+        let state = StateDirectory::lock(directory.path()).unwrap();
+        let text = r#"{"format":1,"boot_id":"b","table":"t","confirmed":1.0,"entries":[{"virtual_server":"10.0.0.1:80/tcp",
+            "real_server":"10.0.1.2:80","owed":5,"written":0,"by":"check","reason":null,"since":1.0,"state":"done"}]}"#;
+        std::fs::write(directory.path().join(FILE_NAME), text).unwrap();
+        let ledger = state.load().unwrap().unwrap();
+        assert_eq!((ledger.entries.len(), ledger.wishes.len()), (1, 0));
     }
 
     #[test]

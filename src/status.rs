@@ -1,10 +1,11 @@
-//! The JSON of the API: `/api/v1/status` and `/api/v1/probe`, as the agent writes it and as the
+//! The JSON of the API: `/api/v1/status`, `/api/v1/probe`, `/api/v1/drain` and `/api/v1/undrain`, as the agent writes it and as the
 //! commands read it, from this agent or from one of another version.
 //!
 //! Stable and additive. Words of closed enums travel as text and unknown fields are ignored, so that
 //! directors of different versions can be compared in the middle of an upgrade.
 
 mod convert;
+mod hand;
 mod probe;
 #[cfg(test)]
 pub(crate) mod samples;
@@ -18,6 +19,7 @@ use serde::{Deserialize, Serialize};
 use crate::model::{DestKey, ServiceKey, Weight};
 
 pub use convert::Rows;
+pub use hand::*;
 pub use probe::*;
 
 /// A word of a closed enum of some version of the agent.
@@ -68,10 +70,16 @@ pub struct VirtualServerStatus {
     /// The forwarding methods of its real servers, sorted, each once.
     pub forwarding: Vec<Word>,
     pub managed: bool,
+    /// The scheduler refuses the clients of a real server at weight 0 instead of moving them.
+    #[serde(default)]
+    pub refuses_at_zero: bool,
     /// `None` where unmanaged; so are all the others that may be missing here.
     pub up: Option<bool>,
     #[serde(default)]
     pub mode: Option<Word>,
+    /// What becomes of a failing real server: `weight-0` or `observe`.
+    #[serde(default)]
+    pub on_failure: Option<Word>,
     #[serde(default)]
     pub quorum: Option<u32>,
     pub floor: Option<usize>,
@@ -109,7 +117,7 @@ impl RealServerStatus {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct DrainedStatus {
     pub by: Word,
-    /// What the checks said when it was taken out.
+    /// What the checks said when it was taken out, or what the operator gave as his reason.
     pub reason: Option<Word>,
     pub since_seconds: f64,
 }

@@ -1,5 +1,5 @@
 //! The HTTP surface: metrics, readiness and the API, read only over TCP; the unix socket has the
-//! same and may also ask for a probe.
+//! same and may also ask for a probe, a drain or an undrain.
 //!
 //! The other end is the network: whatever it sends, memory, connections, requests and time are
 //! bounded, and one bad client never keeps the others from their scrape.
@@ -130,7 +130,7 @@ pub async fn serve_tcp(
     server::serve(listener, web, Surface::Tcp, shutdown).await
 }
 
-/// Like [`serve_tcp`], with `POST /api/v1/probe`; removes its socket from the file system at the end.
+/// Like [`serve_tcp`], with the `POST`s of `/api/v1`; removes its socket from the file system at the end.
 pub async fn serve_unix(
     listener: UnixListener,
     web: Arc<Web>,

@@ -1,7 +1,8 @@
 //! The lab: real kernel, release binary. Boots the kernel once, runs every tests/lab/NN_*.sh in it, and prints a line a
 //! test as the standard harness does. Where the kernel cannot boot, every test fails: none is skipped.
 //!
-//! `cargo test --test lab [PART_OF_A_NAME]...`; LAB_AGENT names another binary to test, LAB_SHOW_LOGS=1 shows every log.
+//! `cargo test --test lab [PART_OF_A_NAME]...`; LAB_AGENT names another binary to test, LAB_SHOW_LOGS=1 shows every log,
+//! LVS_TEST_LONG=1 repeats more often what is random.
 
 use std::env;
 use std::ffi::OsString;
@@ -10,8 +11,9 @@ use std::io::{self, BufRead, BufReader, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode, Stdio};
 
-/// Seconds for all tests together.
+/// Seconds for all tests together, and in the long form.
 const LIMIT_S: &str = "900";
+const LONG_LIMIT_S: &str = "1800";
 
 fn main() -> io::Result<ExitCode> {
     let mut out = io::stdout();
@@ -68,13 +70,15 @@ fn run(tests: &[LabTest], out: &mut impl Write) -> io::Result<usize> {
     let agent = built("LAB_AGENT", &["--release", "--bin", "lvs-agent"], "release/lvs-agent")?;
     let tools = built("LAB_TOOLS", &["--example", "lab-tools"], "debug/examples/lab-tools")?;
     let ipvs = built("LAB_IPVS_KERNEL", &["--example", "lab-ipvs-kernel"], "debug/examples/lab-ipvs-kernel")?;
+    let long = env::var("LVS_TEST_LONG").unwrap_or_default();
     let mut kernel = Command::new(lab_dir().join("boot"))
         .arg(lab_dir().join("suite.sh"))
         .args(tests.iter().map(|t| &t.script))
         .env("LAB_AGENT", agent)
         .env("LAB_TOOLS", tools)
         .env("LAB_IPVS_KERNEL", ipvs)
-        .env("LAB_TIMEOUT", LIMIT_S)
+        .env("LAB_TIMEOUT", if long.is_empty() { LIMIT_S } else { LONG_LIMIT_S })
+        .env("LAB_LONG", &long)
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
         .spawn()?;

@@ -6,7 +6,9 @@ use std::time::Duration;
 use tokio::sync::{mpsc, oneshot};
 
 pub use crate::model::ProbeRefused;
-use crate::model::{Check, DestKey, Policy, ProbeReport, ServiceKey, View};
+use crate::model::{
+    Check, DestKey, HandDone, HandRefused, HandRequest, Policy, ProbeReport, ServiceKey, View,
+};
 
 /// Requests waiting for the loop; more wait in the caller.
 const QUEUE: usize = 64;
@@ -23,6 +25,8 @@ pub enum Request {
         check: Option<String>,
         reply: oneshot::Sender<Result<Vec<HandProbe>, ProbeRefused>>,
     },
+    /// A drain or undrain by hand; answered once it is on disk.
+    Hand { request: HandRequest, reply: oneshot::Sender<Result<Vec<HandDone>, HandRefused>> },
     /// The configuration was read again; `None`: it could not be, the old one stays.
     Reloaded(Option<Reloaded>),
     /// End, leaving the table as it is.
@@ -74,6 +78,12 @@ impl Handle {
     ) -> Result<Result<Vec<HandProbe>, ProbeRefused>, AgentGone> {
         let (reply, answer) = oneshot::channel();
         self.requests.send(Request::Probe { service, dest, check, reply }).await.map_err(|_| AgentGone)?;
+        answer.await.map_err(|_| AgentGone)
+    }
+
+    pub async fn hand(&self, request: HandRequest) -> Result<Result<Vec<HandDone>, HandRefused>, AgentGone> {
+        let (reply, answer) = oneshot::channel();
+        self.requests.send(Request::Hand { request, reply }).await.map_err(|_| AgentGone)?;
         answer.await.map_err(|_| AgentGone)
     }
 

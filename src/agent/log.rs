@@ -2,8 +2,8 @@
 
 use tracing::{error, info, warn};
 
-use crate::logic::Note;
-use crate::model::HeldReason;
+use crate::logic::{Note, Tally};
+use crate::model::{HeldReason, OnFailure, ipvsadm_line};
 
 pub fn note(note: &Note) {
     match note {
@@ -35,13 +35,31 @@ pub fn note(note: &Note) {
         Note::NoPort { service, check } => {
             warn!(virtual_server = %service, check, "not probed: the virtual server has no port and the check names none");
         }
-        Note::RefusesAtZero { service, scheduler } => {
+        Note::RefusesAtZero { service, scheduler, on_failure: OnFailure::WeightZero } => {
             warn!(virtual_server = %service, scheduler, "this scheduler refuses the clients of a real server at weight 0 instead of moving them (sh, mh: set the fallback flag)");
+        }
+        Note::RefusesAtZero { service, scheduler, on_failure: OnFailure::Observe } => {
+            warn!(virtual_server = %service, scheduler, "failing real servers stay in rotation here: this scheduler would refuse their clients instead of moving them (on-failure = \"observe\")");
+        }
+        Note::SuspectsItself(Tally { failing, judged }) => {
+            warn!(
+                failing,
+                targets = judged,
+                "so many targets fail at once that this director is the suspect: no weight is taken until more of them pass"
+            );
+        }
+        Note::SuspicionOver(Tally { failing, judged }) => {
+            info!(
+                failing,
+                targets = judged,
+                "enough targets pass again: failing real servers are taken out again"
+            );
         }
         Note::LedgerUnsaved { error } => error!(error, "the ledger cannot be used: no weight is taken"),
         Note::LedgerSavedAgain => info!("the ledger is saved again"),
         Note::Adopted { service, dest, entry } => {
-            info!(virtual_server = %service, real_server = %dest, owed = %entry.owed, "an earlier run took this weight; it goes back when the checks pass");
+            let by = entry.by.as_str();
+            info!(virtual_server = %service, real_server = %dest, owed = %entry.owed, by, "an earlier run took this weight; it goes back when the checks pass, or by undrain if it was taken by hand");
         }
         Note::EntryDropped { service, dest, why } => {
             info!(virtual_server = %service, real_server = %dest, why, "the ledger's entry is dropped");
@@ -49,48 +67,16 @@ pub fn note(note: &Note) {
         Note::EntryLapsed { service, dest, owed, reason } => {
             warn!(virtual_server = %service, real_server = %dest, %owed, reason = reason.as_str(), "a ledger entry lapsed: its weight is not given back by itself");
         }
+        Note::ByHand { done, order, said } => {
+            let (service, dest) = (done.service, done.dest);
+            info!(virtual_server = %service, real_server = %dest, effect = %done.effect, reason = said.as_deref(), "{order} by hand");
+        }
+        Note::HandDrainEnded { service, dest, found } => {
+            warn!(virtual_server = %service, real_server = %dest, %found, "somebody raised the weight over a drain by hand for the second time: the drain has ended");
+        }
         Note::HeldButNotManaged { service, dest, owed } => {
             let mend = ipvsadm_line(service, dest, *owed);
             warn!(virtual_server = %service, real_server = %dest, %owed, mend, "an earlier run took this weight, and the configuration does not let the agent give it back");
         }
-    }
-}
-
-/// The command that gives a weight back by hand. The forwarding method has to be named too: without
-/// it ipvsadm would set direct routing.
-fn ipvsadm_line(
-    service: &crate::model::ServiceKey,
-    dest: &crate::model::DestKey,
-    owed: crate::model::Weight,
-) -> String {
-    use crate::model::{Family, Protocol, ServiceKey};
-    let (option, address) = match service {
-        ServiceKey::Address { protocol, .. } => {
-            let option = match protocol {
-                Protocol::Tcp => "-t",
-                Protocol::Udp => "-u",
-                Protocol::Sctp => "--sctp-service",
-            };
-            (option, service.to_string().trim_end_matches(&format!("/{protocol}")).to_owned())
-        }
-        ServiceKey::Fwmark { mark, family: Family::V4 } => ("-f", mark.to_string()),
-        ServiceKey::Fwmark { mark, family: Family::V6 } => ("-f", format!("{mark} -6")),
-    };
-    format!("ipvsadm -e {option} {address} -r {dest} -w {owed} with its forwarding method (-g, -i or -m)")
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::model::Weight;
-
-    #[test]
-    fn the_mending_line_names_the_service_as_ipvsadm_does() {
-        let line = |service: &str| {
-            ipvsadm_line(&service.parse().unwrap(), &"10.0.1.1:80".parse().unwrap(), Weight(5))
-        };
-        assert!(line("10.0.0.1:80/tcp").starts_with("ipvsadm -e -t 10.0.0.1:80 -r 10.0.1.1:80 -w 5 "));
-        assert!(line("[fd00::1]:53/udp").starts_with("ipvsadm -e -u [fd00::1]:53 -r "));
-        assert!(line("fwmark:7/ipv6").starts_with("ipvsadm -e -f 7 -6 -r "));
     }
 }

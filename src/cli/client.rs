@@ -12,13 +12,17 @@ use http::header::{CONTENT_TYPE, HOST};
 use http::{Method, Request, StatusCode};
 use http_body_util::{BodyExt, Full, Limited};
 use hyper_util::rt::TokioIo;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
 use tokio::net::UnixStream;
 
-use crate::status::{ApiError, ProbeAnswer, ProbeRequest, Status};
+use crate::status::{ApiError, DrainRequest, HandAnswer, ProbeAnswer, ProbeRequest, Status, UndrainRequest};
 
 const MAX_ANSWER_BYTES: usize = 64 << 20;
 /// Longer than the agent itself waits for a view.
 const STATUS_TIMEOUT: Duration = Duration::from_secs(15);
+/// Longer than the agent itself waits for its disk.
+const HAND_TIMEOUT: Duration = Duration::from_secs(35);
 /// Longer than the agent itself waits for its probes.
 const PROBE_TIMEOUT: Duration = Duration::from_secs(310);
 const REMOTE_TIMEOUT: Duration = Duration::from_secs(5);
@@ -64,8 +68,25 @@ pub async fn local_status(socket: &Path) -> Result<Fetched, LocalError> {
 }
 
 pub async fn local_probe(socket: &Path, request: &ProbeRequest) -> Result<ProbeAnswer, LocalError> {
+    post(socket, "/api/v1/probe", request, PROBE_TIMEOUT).await
+}
+
+pub async fn local_drain(socket: &Path, request: &DrainRequest) -> Result<HandAnswer, LocalError> {
+    post(socket, "/api/v1/drain", request, HAND_TIMEOUT).await
+}
+
+pub async fn local_undrain(socket: &Path, request: &UndrainRequest) -> Result<HandAnswer, LocalError> {
+    post(socket, "/api/v1/undrain", request, HAND_TIMEOUT).await
+}
+
+async fn post<T: DeserializeOwned>(
+    socket: &Path,
+    path: &str,
+    request: &impl Serialize,
+    timeout: Duration,
+) -> Result<T, LocalError> {
     let body = serde_json::to_vec(request).map_err(|e| broken(socket, &e))?;
-    let (status, json) = local(socket, Method::POST, "/api/v1/probe", body.into(), PROBE_TIMEOUT).await?;
+    let (status, json) = local(socket, Method::POST, path, body.into(), timeout).await?;
     if status == StatusCode::OK {
         return serde_json::from_slice(&json).map_err(|e| broken(socket, &e));
     }

@@ -46,10 +46,15 @@ pub async fn probe(args: &probe::ProbeArgs, none: &NoAgent, screen: &mut Screen<
     };
     // The controller knows what a check means for a real server; its commands are not carried out.
     let mut controller = Controller::new(start, clock.now());
-    controller.step(Event::TableRead(table.snapshot().await), clock.now());
+    let prober = Prober::new(clock);
+    let snapshot = table.snapshot().await;
+    if let Ok(snapshot) = &snapshot {
+        prober.set_virtual_addresses(snapshot.virtual_addresses());
+    }
+    controller.step(Event::TableRead(snapshot), clock.now());
     let targets = controller.hand_targets(args.virtual_server, args.real_server, args.check.as_deref());
     let targets = targets.map_err(|e| Failure::new(exit::UNAVAILABLE, e))?;
-    let probes = probe_by_hand(&Prober::new(clock), targets).await;
+    let probes = probe_by_hand(&prober, targets).await;
     screen.complain(&format!("{none}; probed from here by the configuration file"));
     Ok(probe::show(&ProbeAnswer::from(probes.as_slice()), screen))
 }

@@ -19,7 +19,7 @@ use crate::metrics::{self, Machinery};
 use crate::model::{Family, Mode, ReadFailure, SharedTelemetry, View};
 use crate::os::{self, Clock, Signal, Signals};
 use crate::probe::Prober;
-use crate::state_file::{PidLock, StateDirectory};
+use crate::state_file::{Opened, PidLock, StateDirectory};
 use crate::web::{self, Exposition, Options, Web};
 
 pub const DEFAULT_CONFIG: &str = "/etc/lvs-agent/config.toml";
@@ -174,10 +174,9 @@ pub async fn serve(
     let managing = config.policy.mode.is_some();
     // Held until the end.
     let mut table_lock = lock_table(&config, &origin)?;
-    let state = open_state(&config)?;
+    let Opened { directory: state, ledger } = open_state(&config)?;
     let listeners = bind(&config.settings)?;
     let control = bind_control(&config)?;
-    let ledger = state.as_ref().map_or(Ok(None), |state| state.load().map_err(|e| e.to_string()));
     let start = Start {
         policy: Arc::new(config.policy.clone()),
         config_hash: config.hash,
@@ -204,6 +203,7 @@ pub async fn serve(
         servers.spawn(web::serve_unix(control, web, stopping));
     }
     let prober = Prober::new(clock);
+    let state = state.map(Arc::new);
     let mut agent = tokio::spawn(agent::run(Parts { clock, start, table, prober, state, requests }));
     // The demo has no file to read again; a terminal that is closed ends it.
     let reloads = matches!(announce, Announce::Log);
@@ -308,12 +308,12 @@ fn lock_table(config: &Config, origin: &Origin) -> Result<Option<PidLock>, Failu
     Ok(Some(lock))
 }
 
-fn open_state(config: &Config) -> Result<Option<Arc<StateDirectory>>, Failure> {
+fn open_state(config: &Config) -> Result<Opened, Failure> {
     if config.policy.mode.is_none() {
-        return Ok(None);
+        return Ok(Opened { directory: None, ledger: Ok(None) });
     }
-    let state = StateDirectory::lock(&config.settings.state_directory);
-    Ok(Some(Arc::new(state.map_err(|e| Failure::new(exit::UNAVAILABLE, e))?)))
+    let opened = StateDirectory::open(&config.settings.state_directory);
+    opened.map_err(|e| Failure::new(exit::UNAVAILABLE, e))
 }
 
 fn bind(settings: &Settings) -> Result<Vec<TcpListener>, Failure> {

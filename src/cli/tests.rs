@@ -1,6 +1,7 @@
 //! The commands against real sockets, their output as text.
 
 mod client;
+mod drain;
 mod probe;
 mod status;
 

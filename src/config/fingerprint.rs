@@ -14,10 +14,11 @@ use crate::model::{
 pub(super) fn of(policy: &Policy, settings: &Settings) -> u64 {
     let mut writer = Writer { state: FNV_OFFSET };
     // Destructured whole, here and below: a new field does not compile until it is written.
-    let Policy { mode, poll_interval, ledger_max_age, services } = policy;
+    let Policy { mode, poll_interval, ledger_max_age, suspect_self_percent, services } = policy;
     writer.text(mode.map_or("", |mode| mode.as_str()));
     writer.duration(*poll_interval);
     writer.duration(*ledger_max_age);
+    writer.number(u64::from(*suspect_self_percent));
     writer.list(services, Writer::service);
     let Settings { listen, telemetry_path, state_directory, control_socket } = settings;
     writer.list(listen, |w, listen| w.text(&listen.to_string()));
@@ -77,7 +78,7 @@ impl Writer {
     }
 
     fn service(&mut self, service: &ServicePolicy) {
-        let ServicePolicy { matches, name, checks, floor, quorum, capacity_low, mode } = service;
+        let ServicePolicy { matches, name, checks, floor, quorum, capacity_low, mode, on_failure } = service;
         self.list(matches, |w, pattern| w.text(&pattern.to_string()));
         self.option(name.as_ref(), |w, name| w.text(name));
         self.list(checks, |w, check| w.check(check));
@@ -85,6 +86,7 @@ impl Writer {
         self.number(u64::from(*quorum));
         self.number(capacity_low.to_bits());
         self.text(mode.as_str());
+        self.option(on_failure.as_ref(), |w, on_failure| w.text(on_failure.as_str()));
     }
 
     fn check(&mut self, check: &Check) {

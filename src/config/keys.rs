@@ -73,6 +73,7 @@ pub static TOP: Section = Section {
     title: "the top level",
     keys: &[
         key("mode", MODE, Value("\"enforce\"")),
+        key("suspect-self", "a percentage from \"1%\" to \"100%\"", Value("\"100%\"")),
         key("web", "a table, [web]", Otherwise("its keys' defaults")),
         key("state", "a table, [state]", Otherwise("its keys' defaults")),
         key("control", "a table, [control]", Otherwise("its keys' defaults")),
@@ -81,7 +82,7 @@ pub static TOP: Section = Section {
         key("check", "tables, [check.NAME], at most 1,000", Otherwise("no checks")),
         key("service", "tables in a list, [[service]], at most 10,000", Otherwise("nothing is managed")),
     ],
-    later: &["restore-on-exit", "suspect-self", "director"],
+    later: &["restore-on-exit", "director"],
 };
 
 pub static WEB: Section = Section {
@@ -159,7 +160,7 @@ pub static CHECK: Section = Section {
         key("fast-interval", INTERVAL, INHERITED),
         key("port", "a port from 1 to 65535", Otherwise("the real server's; in DR and TUN the service's")),
         key("address", ADDRESS, Otherwise("the real server's")),
-        key("source", ADDRESS, Otherwise("the kernel's choice")),
+        key("source", ADDRESS, Otherwise("the kernel's choice, but never a virtual address")),
         key("mark", "a whole number from 1 to 4294967295", Otherwise("no mark")),
         key("close", "\"rst\" or \"fin\"", Otherwise("`\"rst\"` for tcp, `\"fin\"` for the others")),
         http("path", "a path that begins with /, in printable ASCII without spaces or #", Value("\"/\"")),
@@ -207,9 +208,14 @@ pub static SERVICE: Section = Section {
         key("floor", "a whole number from 0 to 65535 or a percentage, such as 1 or \"50%\"", Value("1")),
         key("quorum", "a whole number from 1 to 65535", Value("1")),
         key("capacity-low", "a percentage from \"0%\" to \"100%\"", Value("\"50%\"")),
+        key(
+            "on-failure",
+            "\"weight-0\" or \"observe\"",
+            Otherwise("`\"observe\"` for the scheduler dh, `\"weight-0\"` for all others"),
+        ),
         key("mode", MODE, Otherwise("the global mode")),
     ],
-    later: &["slow-start", "hold-down", "on-failure", "path-failure"],
+    later: &["slow-start", "hold-down", "path-failure"],
 };
 
 /// Every section, in the order of the manual.

@@ -10,7 +10,7 @@ use super::keys;
 use super::pattern;
 use super::problem::{Faults, Place, quote};
 use super::reader::{Bad, Placed, Reader, nearest};
-use super::values::{floor, mode, name, number, percent, text};
+use super::values::{floor, mode, name, number, on_failure, percent, text};
 use crate::model::{Check, Floor, Match, Mode, ServiceKey, ServicePolicy};
 
 const MAX_SERVICES: usize = 10_000;
@@ -71,6 +71,7 @@ fn read_service(
     let floor = reader.optional("floor", floor).unwrap_or(Floor::DEFAULT);
     let quorum = reader.optional("quorum", number(1..=u32::from(u16::MAX))).unwrap_or(1);
     let capacity_low = reader.optional("capacity-low", percent).unwrap_or(DEFAULT_CAPACITY_LOW_PERCENT);
+    let on_failure = reader.optional("on-failure", on_failure);
     let own_mode = reader.optional("mode", mode).unwrap_or(Mode::Enforce);
     reader.finish();
     let policy = ServicePolicy {
@@ -81,6 +82,7 @@ fn read_service(
         quorum,
         capacity_low: f64::from(capacity_low) / 100.0,
         mode: global.weaker(own_mode),
+        on_failure,
     };
     Some((policy, own_mode))
 }

@@ -7,7 +7,7 @@ use toml::de::DeValue;
 
 use super::problem::{is_printable, quote};
 use super::reader::Bad;
-use crate::model::{Floor, Mode};
+use crate::model::{Floor, Mode, OnFailure};
 
 /// The longest name of a check or a service, in bytes.
 pub(super) const MAX_NAME_BYTES: usize = 64;
@@ -53,7 +53,7 @@ pub(super) fn duration(range: RangeInclusive<Duration>) -> impl Fn(&DeValue<'_>)
 }
 
 /// Without a limit of its own; what a u64 of milliseconds cannot hold is too long for everything.
-fn parse_duration(text: &str) -> Option<Duration> {
+pub fn parse_duration(text: &str) -> Option<Duration> {
     let digits = text.bytes().take_while(u8::is_ascii_digit).count();
     let (number, unit) = text.split_at(digits);
     let scale: u64 = match unit {
@@ -72,6 +72,10 @@ fn parse_duration(text: &str) -> Option<Duration> {
 
 pub(super) fn mode(value: &DeValue<'_>) -> Result<Mode, Bad> {
     word(value, Mode::from_word, Mode::ALL.map(Mode::as_str))
+}
+
+pub(super) fn on_failure(value: &DeValue<'_>) -> Result<OnFailure, Bad> {
+    word(value, OnFailure::from_word, OnFailure::ALL.map(OnFailure::as_str))
 }
 
 /// One of a few words.
@@ -97,6 +101,14 @@ pub(super) fn percent(value: &DeValue<'_>) -> Result<u8, Bad> {
         .and_then(|digits| digits.parse().ok())
         .filter(|percent| *percent <= 100)
         .ok_or_else(|| Bad::Form(format!("{} is no whole percentage up to 100%", quote(text))))
+}
+
+/// `"1%"` to `"100%"`: a part that is there.
+pub(super) fn share(value: &DeValue<'_>) -> Result<u8, Bad> {
+    match percent(value)? {
+        0 => Err(Bad::Form(format!("{} is too little", quote(text(value)?)))),
+        share => Ok(share),
+    }
 }
 
 pub(super) fn floor(value: &DeValue<'_>) -> Result<Floor, Bad> {
@@ -175,6 +187,16 @@ mod tests {
         for toml in ["\"101%\"", "\"%\"", "\"50\"", "\"+5%\"", "65536", "\"999%\""] {
             assert!(matches!(floor(&value(toml)), Err(Bad::Form(_))), "{toml}");
         }
+    }
+
+    #[test]
+    fn a_share_is_a_percentage_above_zero() {
+        assert_eq!(share(&value("\"1%\"")), Ok(1));
+        assert_eq!(share(&value("\"100%\"")), Ok(100));
+        for toml in ["\"0%\"", "\"101%\"", "\"off\"", "\"50\""] {
+            assert!(matches!(share(&value(toml)), Err(Bad::Form(_))), "{toml}");
+        }
+        assert_eq!(share(&value("100")), Err(Bad::Kind));
     }
 
     #[test]

@@ -10,6 +10,7 @@ use std::collections::BTreeMap;
 
 use nix::errno::Errno;
 
+use crate::failpoint::{self, Point};
 use crate::model::{
     DestKey, Family, RealServer, ServiceKey, VirtualServer, Weight, WeightChange, WriteOutcome, WriteReport,
 };
@@ -91,6 +92,7 @@ impl KernelTable {
             return if before.exists { self.row(service, before.dests).await } else { None };
         }
         self.write(service, &sets, &before.raw, outcomes).await;
+        failpoint::reach(Point::AfterWrite);
         self.read_back(service, &sets, outcomes).await
     }
 

@@ -5,13 +5,15 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::event::{Command, Event, Note, TargetId};
+use super::guard::Suspicion;
+use super::hand::Pending;
 use super::keeper::Keeper;
 use super::ledger::{Ledger, Origin};
 use super::probes::Probes;
 use super::service::{ServiceState, count};
 use crate::model::{
     ConfigFacts, DestKey, Direction, DriftKind, Histogram, Mono, Now, Policy, ProbeReport, ReadFailure,
-    ServiceKey, SkipReason, Snapshot, Wall, WeightChange,
+    ServiceKey, SkipReason, Snapshot, Verdict, Wall, WeightChange,
 };
 
 /// A snapshot older than this many polls is neither written on nor exported.
@@ -48,6 +50,7 @@ pub struct Controller {
     pub(super) cycle: Cycle,
     /// Services that were written to and not read since: their rows in the snapshot are of before.
     pub(super) unclear: BTreeSet<ServiceKey>,
+    pub(super) suspicion: Suspicion,
     /// Services to be planned anew.
     pub(super) dirty: BTreeSet<ServiceKey>,
     /// Ledger entries whose real server was missing from the last read; gone if missing again (trap 3).
@@ -64,6 +67,10 @@ pub struct Controller {
     pub(super) decision_apply_duration: Histogram,
     /// Drains of an earlier run that were not seen in the table yet.
     pub(super) adopting: BTreeSet<(ServiceKey, DestKey)>,
+    /// Requests by hand that wait for the disk.
+    pub(super) hands: Vec<Pending>,
+    /// Weights of services that are not configured, wanted back by hand.
+    pub(super) handing_back: BTreeSet<(ServiceKey, DestKey)>,
     /// When the present cycle began.
     pub(super) reconcile_started: Option<Mono>,
     stopping: bool,
@@ -121,6 +128,7 @@ impl Controller {
             first_read: None,
             cycle: Cycle::Idle,
             unclear: BTreeSet::new(),
+            suspicion: Suspicion::default(),
             dirty: BTreeSet::new(),
             absent: BTreeSet::new(),
             noted_unmanaged: BTreeSet::new(),
@@ -132,6 +140,8 @@ impl Controller {
             decision_apply_duration: Histogram::default(),
             adopting: keeper.entries().map(|(key, _)| *key).collect(),
             keeper,
+            hands: Vec::new(),
+            handing_back: BTreeSet::new(),
             reconcile_started: None,
             stopping: false,
             view_wanted: false,
@@ -151,9 +161,11 @@ impl Controller {
             Event::ProbeEnded { id, report } => self.probe_ended(id, &report, now, &mut out),
             Event::LedgerSaved { generation, result } => self.ledger_saved(generation, result, now, &mut out),
             Event::WeightsSet(report) => self.weights_set(report, now, &mut out),
+            Event::Hand { id, request } => self.hand(id, &request, now, &mut out),
             Event::Stopping => self.stopping = true,
             Event::ViewWanted { max_age } => self.view_wanted(max_age, now, &mut out),
         }
+        self.suspect(&mut out);
         if !self.stopping {
             self.read_if_due(now, &mut out);
             self.plan_dirty(now, &mut out);
@@ -247,12 +259,17 @@ impl Controller {
                 count(state, report, phases);
             }
             let Some(dest_state) = state.dests.get_mut(&dest) else { continue };
+            let before = dest_state.lately;
             if dest_state.judge(&self.probes, now.mono) {
                 self.dirty.insert(service);
                 if let Some(verdict) = dest_state.verdict {
                     let cause = cause(&self.probes, id, report);
                     out.push(Command::Log(Note::VerdictChanged { service, dest, verdict, cause }));
                 }
+            } else if dest_state.lately != before && dest_state.verdict != Some(Verdict::Up) {
+                // In need the first pass counts, and then a whole run of failures (trap 56).
+                dest_state.decided.get_or_insert(now.mono);
+                self.dirty.insert(service);
             } else if dest_state.contest.counts() {
                 // Enough fresh failures may have come together with this one.
                 self.dirty.insert(service);

@@ -3,10 +3,11 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::guard::Tally;
 use super::ledger::{Entry, LapseReason, Ledger};
 use crate::model::{
-    DestKey, Direction, DriftKind, HeldReason, Policy, ProbeReport, ReadFailure, ServiceKey, Snapshot,
-    Target, Verdict, View, Weight, WeightChange, WriteReport,
+    DestKey, Direction, DriftKind, HandDone, HandRefused, HandRequest, HeldReason, OnFailure, Policy,
+    ProbeReport, ReadFailure, ServiceKey, Snapshot, Target, Verdict, View, Weight, WeightChange, WriteReport,
 };
 
 /// Names a [`Target`] for the time it is probed; never used again for another one.
@@ -31,6 +32,8 @@ pub enum Event {
     WeightsSet(WriteReport),
     /// The agent is to end: nothing new is begun, what is under way is brought to its end.
     Stopping,
+    /// An operator wants a real server out, or back; answered by [`Command::AnswerHand`].
+    Hand { id: u64, request: HandRequest },
     /// Somebody wants a view on a table read at most `max_age` ago.
     ViewWanted { max_age: Duration },
 }
@@ -51,6 +54,11 @@ pub enum Command {
     SetWeights(Vec<WeightChange>),
     /// Answers every [`Event::ViewWanted`] so far.
     Publish(Arc<View>),
+    /// The answer to [`Event::Hand`]: what is done in each service, on disk by now; or why nothing is.
+    AnswerHand {
+        id: u64,
+        result: Result<Vec<HandDone>, HandRefused>,
+    },
     Log(Note),
 }
 
@@ -97,11 +105,15 @@ pub enum Note {
         service: ServiceKey,
         check: String,
     },
-    /// Weight 0 refuses clients under this service's scheduler.
+    /// Weight 0 refuses clients under this service's scheduler, and what is done about failing servers.
     RefusesAtZero {
         service: ServiceKey,
         scheduler: String,
+        on_failure: OnFailure,
     },
+    /// Nearly all targets fail at once: no weight is taken until that is over (trap 26).
+    SuspectsItself(Tally),
+    SuspicionOver(Tally),
     LedgerUnsaved {
         error: String,
     },
@@ -123,6 +135,19 @@ pub enum Note {
         dest: DestKey,
         owed: Weight,
         reason: LapseReason,
+    },
+    /// A request by hand was taken on.
+    ByHand {
+        done: HandDone,
+        /// `drain` or `undrain`.
+        order: &'static str,
+        said: Option<Arc<str>>,
+    },
+    /// Somebody else raised a weight over a drain by hand twice, and so ended it.
+    HandDrainEnded {
+        service: ServiceKey,
+        dest: DestKey,
+        found: Weight,
     },
     /// We hold a weight of a service that is no longer configured, or is now in observe mode.
     HeldButNotManaged {

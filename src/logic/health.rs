@@ -78,6 +78,11 @@ impl Health {
         }
     }
 
+    /// Whether the last conclusive probe failed; `None` before the first.
+    pub fn failed_last(&self) -> Option<bool> {
+        self.last_conclusive.as_ref().map(|last| matches!(last.outcome, Outcome::Fail(_)))
+    }
+
     /// Why it fails now.
     pub fn fail_reason(&self) -> Option<FailReason> {
         match self.last_conclusive.as_ref()?.outcome {

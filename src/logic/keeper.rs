@@ -1,11 +1,13 @@
 //! The ledger in memory beside the one on disk: what is saved, what is not, and why not.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use super::event::{Command, Note};
-use super::ledger::{Entry, EntryState, Ledger, Origin};
-use crate::model::{DestKey, LedgerView, Mono, Now, ServiceKey};
+use super::ledger::{Entry, EntryState, Ledger, Origin, TakenBy, Wish, WishKind};
+use super::service::TUG_OF_WAR_WINDOW;
+use crate::model::{DestKey, LedgerView, Mono, Now, ServiceKey, Weight};
 
 /// After a failed save the next attempt waits this long.
 const RETRY_AFTER: Duration = Duration::from_secs(2);
@@ -16,6 +18,9 @@ const CONFIRMATIONS_PER_AGE: u32 = 24;
 #[derive(Debug)]
 pub struct Keeper {
     ledger: Ledger,
+    /// When somebody else raised a weight over a drain by hand. Here, because a real server that one
+    /// read missed is forgotten elsewhere (trap 3).
+    raised: BTreeMap<(ServiceKey, DestKey), Mono>,
     /// Counts changes; what is on disk is `saved`.
     generation: u64,
     saved: u64,
@@ -48,6 +53,7 @@ impl Keeper {
         };
         Keeper {
             ledger,
+            raised: BTreeMap::new(),
             generation: 0,
             saved: 0,
             saving: None,
@@ -85,6 +91,63 @@ impl Keeper {
             entry.state = EntryState::Done;
             self.generation += 1;
         }
+    }
+
+    pub fn wish(&self, key: &(ServiceKey, DestKey)) -> Option<&Wish> {
+        self.ledger.wishes.get(key)
+    }
+
+    pub fn wishes(&self) -> impl Iterator<Item = (&(ServiceKey, DestKey), &Wish)> {
+        self.ledger.wishes.iter()
+    }
+
+    /// True if it is to be out by hand.
+    pub fn wished_out(&self, key: &(ServiceKey, DestKey)) -> bool {
+        self.wish(key).is_some_and(|wish| wish.kind == WishKind::Drain)
+    }
+
+    /// Sets or lifts a wish; the one before.
+    pub fn set_wish(&mut self, key: (ServiceKey, DestKey), wish: Option<Wish>) -> Option<Wish> {
+        self.generation += 1;
+        self.raised.remove(&key);
+        match wish {
+            Some(wish) => self.ledger.wishes.insert(key, wish),
+            None => self.ledger.wishes.remove(&key),
+        }
+    }
+
+    /// The kernel showed a weight that is not ours where somebody wants a drain.
+    pub fn owed_over_wish(&mut self, key: &(ServiceKey, DestKey), owed: Weight) {
+        if let Some(wish) = self.ledger.wishes.get_mut(key)
+            && wish.owed != Some(owed)
+        {
+            wish.owed = Some(owed);
+            self.generation += 1;
+        }
+    }
+
+    /// Somebody raised the weight over a drain by hand; true if for the second time, which ends it.
+    pub fn raised_over_wish(&mut self, key: (ServiceKey, DestKey), now: Mono) -> bool {
+        let before = self.raised.insert(key, now);
+        before.is_some_and(|before| now.since(before) < TUG_OF_WAR_WINDOW)
+    }
+
+    pub fn set_taken_by(&mut self, key: &(ServiceKey, DestKey), by: TakenBy) {
+        if let Some(entry) = self.ledger.entries.get_mut(key)
+            && entry.by != by
+        {
+            entry.by = by;
+            self.generation += 1;
+        }
+    }
+
+    pub fn lapsed(&self, key: &(ServiceKey, DestKey)) -> Option<&Entry> {
+        self.ledger.lapsed.get(key).map(|(entry, _)| entry)
+    }
+
+    /// Why nothing can be put on disk, if so.
+    pub fn trouble(&self) -> Option<&String> {
+        self.unusable.as_ref().or(self.failure.as_ref())
     }
 
     /// A lapsed entry is history once somebody has set a weight there.
@@ -165,7 +228,7 @@ impl Keeper {
         LedgerView {
             entries: self.ledger.entries.len(),
             write_failures: self.write_failures,
-            error: self.unusable.clone().or_else(|| self.failure.clone()),
+            error: self.trouble().cloned(),
         }
     }
 

@@ -1,6 +1,7 @@
 //! The weights we took: what has to survive us.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use crate::model::{DestKey, FailReason, ServiceKey, Wall, Weight};
 
@@ -22,6 +23,58 @@ pub struct Ledger {
     pub entries: BTreeMap<(ServiceKey, DestKey), Entry>,
     /// Entries that are no longer applied by themselves, with the reason.
     pub lapsed: BTreeMap<(ServiceKey, DestKey), (Entry, LapseReason)>,
+    /// What operators asked for by hand; it lasts until they say otherwise, over reboots too.
+    pub wishes: BTreeMap<(ServiceKey, DestKey), Wish>,
+}
+
+/// What an operator wants of one real server, whatever its checks say.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Wish {
+    pub kind: WishKind,
+    /// The last weight it had but for us; `None`: not known.
+    pub owed: Option<Weight>,
+    /// The operator's own words.
+    pub said: Option<Arc<str>>,
+    pub since: Wall,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum WishKind {
+    /// Out.
+    Drain,
+    /// In, although its checks fail.
+    IgnoreChecks,
+}
+
+impl WishKind {
+    pub const ALL: [WishKind; 2] = [WishKind::Drain, WishKind::IgnoreChecks];
+
+    pub fn as_str(self) -> &'static str {
+        match self {
+            WishKind::Drain => "drain",
+            WishKind::IgnoreChecks => "ignore_checks",
+        }
+    }
+}
+
+/// For whom a weight was taken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum TakenBy {
+    Check,
+    /// With a wish to drain beside it, for that; without one it is on its way back (an undrain),
+    /// which only failing checks stop.
+    Operator,
+}
+
+impl TakenBy {
+    pub const ALL: [TakenBy; 2] = [TakenBy::Check, TakenBy::Operator];
+
+    pub fn as_str(self) -> &'static str {
+        match self {
+            TakenBy::Check => "check",
+            TakenBy::Operator => "operator",
+        }
+    }
 }
 
 /// One weight that we took.
@@ -31,6 +84,7 @@ pub struct Entry {
     pub owed: Weight,
     /// What we put there.
     pub written: Weight,
+    pub by: TakenBy,
     /// What the check said.
     pub reason: Option<FailReason>,
     pub since: Wall,
@@ -66,11 +120,22 @@ impl LapseReason {
 
 impl Ledger {
     pub fn new(origin: Origin) -> Ledger {
-        Ledger { origin, confirmed: Wall(0.0), entries: BTreeMap::new(), lapsed: BTreeMap::new() }
+        Ledger {
+            origin,
+            confirmed: Wall(0.0),
+            entries: BTreeMap::new(),
+            lapsed: BTreeMap::new(),
+            wishes: BTreeMap::new(),
+        }
+    }
+
+    /// True if there is nothing in it that is for one table only.
+    fn is_empty(&self) -> bool {
+        self.entries.is_empty() && self.wishes.is_empty()
     }
 
     /// Takes over the ledger of an earlier run. Entries of another boot, or too old, lapse; the
-    /// same boot but another table is an error: they are somebody else's.
+    /// same boot but another table is an error: they are somebody else's. Wishes by hand last.
     pub fn adopt(
         mut earlier: Ledger,
         origin: Origin,
@@ -79,12 +144,13 @@ impl Ledger {
     ) -> Result<Ledger, String> {
         let lapse = if earlier.origin.boot_id != origin.boot_id {
             Some(LapseReason::Reboot)
-        } else if earlier.origin.table != origin.table && !earlier.entries.is_empty() {
+        } else if earlier.origin.table != origin.table && !earlier.is_empty() {
             return Err(format!(
-                "ledger.json in the state directory holds {} weights taken in another table of this boot ({}; this one is {}); \
-                 it is left untouched and nothing is drained: run the agent where they were taken, or in this network \
-                 namespace with a state directory of its own",
+                "ledger.json in the state directory holds {} weights taken and {} wishes by hand for another table of this \
+                 boot ({}; this one is {}); it is left untouched and nothing is drained: run the agent where they were \
+                 taken, or in this network namespace with a state directory of its own",
                 earlier.entries.len(),
+                earlier.wishes.len(),
                 earlier.origin.table,
                 origin.table
             ));
@@ -95,7 +161,11 @@ impl Ledger {
         };
         if let Some(reason) = lapse {
             for (key, entry) in std::mem::take(&mut earlier.entries) {
-                earlier.lapsed.insert(key, (entry, reason));
+                // What is drained by hand is not given back by itself anyway, and its wish knows the weight.
+                match earlier.wishes.get_mut(&key) {
+                    Some(wish) if wish.kind == WishKind::Drain => wish.owed = Some(entry.owed),
+                    Some(_) | None => drop(earlier.lapsed.insert(key, (entry, reason))),
+                }
             }
         }
         earlier.origin = origin;
@@ -120,6 +190,7 @@ mod tests {
         let entry = Entry {
             owed: Weight(5),
             written: Weight::ZERO,
+            by: TakenBy::Check,
             reason: None,
             since: Wall(900.0),
             state: EntryState::Done,
@@ -143,6 +214,17 @@ mod tests {
         assert_eq!(rebooted.origin, origin("b2", "t9"));
         let old = Ledger::adopt(ledger(), origin("b1", "t1"), Wall(4601.0), MAX_AGE).unwrap();
         assert_eq!(old.lapsed.values().next().unwrap().1, LapseReason::Age);
+    }
+
+    #[test]
+    fn a_drain_by_hand_outlasts_a_reboot_and_keeps_its_weight() {
+        let mut earlier = ledger();
+        let key = *earlier.entries.keys().next().unwrap();
+        let wish = Wish { kind: WishKind::Drain, owed: None, said: Some("disk".into()), since: Wall(9.0) };
+        earlier.wishes.insert(key, wish.clone());
+        let rebooted = Ledger::adopt(earlier, origin("b2", "t9"), Wall(1001.0), MAX_AGE).unwrap();
+        assert_eq!((rebooted.entries.len(), rebooted.lapsed.len()), (0, 0));
+        assert_eq!(rebooted.wishes[&key], Wish { owed: Some(Weight(5)), ..wish });
     }
 
     #[test]

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::event::{Command, TargetId};
+use super::guard::Tally;
 use super::health::Health;
 use super::schedule::{Schedule, jittered, phase};
 use crate::model::{CheckSpec, DestKey, Histogram, Mono, ProbeReport, ServiceKey, Target};
@@ -35,6 +36,7 @@ pub struct Probes {
     ids: BTreeMap<Arc<Target>, TargetId>,
     next_id: u64,
     schedule: Schedule,
+    tally: Tally,
     /// Probes under way, those of targets that are gone included.
     in_flight: usize,
     schedule_lag: Histogram,
@@ -49,6 +51,7 @@ impl Probes {
             ids: BTreeMap::new(),
             next_id: 0,
             schedule: Schedule::default(),
+            tally: Tally::default(),
             in_flight: 0,
             schedule_lag: Histogram::default(),
         }
@@ -60,6 +63,15 @@ impl Probes {
 
     pub fn health(&self, id: TargetId) -> Option<&Health> {
         self.targets.get(&id).map(|t| &t.health)
+    }
+
+    #[cfg(test)]
+    pub fn targets(&self) -> impl Iterator<Item = &TargetState> {
+        self.targets.values()
+    }
+
+    pub fn tally(&self) -> Tally {
+        self.tally
     }
 
     pub fn in_flight(&self) -> usize {
@@ -123,6 +135,7 @@ impl Probes {
         };
         if new.health.last.is_none() && at_that_pace(&old) == *new.target {
             new.health = health;
+            self.tally.add(&new.health);
         }
     }
 
@@ -136,6 +149,7 @@ impl Probes {
         if let Activity::Waiting { due } = state.activity {
             self.schedule.remove(due, id);
         }
+        self.tally.remove(&state.health);
         self.ids.remove(&state.target);
         self.targets.remove(&id);
     }
@@ -163,7 +177,9 @@ impl Probes {
         self.in_flight = self.in_flight.saturating_sub(1);
         let state = self.targets.get_mut(&id)?;
         let pace = state.target.spec.pace;
+        self.tally.remove(&state.health);
         state.health.record(report, &pace);
+        self.tally.add(&state.health);
         // From start to start; one probe at a time, so never before this one's end (trap 52).
         let interval = if state.health.settling() {
             pace.fast_interval.min(pace.interval)

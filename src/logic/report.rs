@@ -4,12 +4,13 @@ use std::collections::BTreeMap;
 
 use super::controller::Controller;
 use super::health::{Health, Last};
+use super::ledger::{TakenBy, WishKind};
 use super::service::{Binding, DestState, ServiceState, target_of};
 use crate::model::ProbeRefused;
 use crate::model::{
-    Check, CheckView, DestKey, Drained, DrainedBy, HeldReason, LastProbe, MachineryView, ManagedView, Now,
-    Phase, RealServer, RealServerView, ServerState, ServiceKey, ServicePolicy, ServiceView, SkipReason,
-    Target, Verdict, View, VirtualServer, Weight,
+    Check, CheckView, DestKey, Drained, DrainedBy, LastProbe, MachineryView, ManagedView, Now, Phase,
+    RealServer, RealServerView, ServerState, ServiceKey, ServicePolicy, ServiceView, SkipReason, Target,
+    Verdict, View, VirtualServer, Weight,
 };
 use std::sync::Arc;
 use std::time::Duration;
@@ -121,19 +122,19 @@ impl Controller {
             *states.entry(server.state).or_default() += 1;
         }
         let usable = |s: &&RealServerView| !s.weight.is_zero() && s.verdict != Some(Verdict::Down);
-        let held_by = |s: &RealServerView, reason| s.held.is_some_and(|h| h.reason == reason);
         let phases: Vec<Phase> = Phase::ALL
             .into_iter()
             .filter(|p| policy.checks.iter().any(|c| c.spec.kind.phases().contains(p)))
             .collect();
         ManagedView {
             mode: policy.mode,
+            on_failure: policy.on_failure(&service.scheduler),
             up: servers.iter().filter(usable).count() >= policy.quorum as usize,
             quorum: policy.quorum,
             floor: state.floor,
             capacity_low: policy.capacity_low,
             capacity: capacity(&servers),
-            floor_reached: servers.iter().any(|s| held_by(s, HeldReason::Floor)),
+            floor_reached: state.floor_reached,
             protected: servers
                 .iter()
                 .filter(|s| s.verdict == Some(Verdict::Down) && !s.weight.is_zero())
@@ -159,18 +160,25 @@ impl Controller {
         now: Now,
     ) -> RealServerView {
         let entry = self.keeper.get(&(service, row.key));
-        let drained = match (entry, row.weight.is_zero()) {
-            (Some(entry), true) => {
-                Some(Drained { by: DrainedBy::Check, reason: entry.reason, since: entry.since })
+        let wish = self.keeper.wish(&(service, row.key)).filter(|w| w.kind == WishKind::Drain);
+        let drained = match (wish, entry, row.weight.is_zero()) {
+            (Some(wish), _, true) => {
+                Some(Drained { by: DrainedBy::Operator, reason: None, since: wish.since })
             }
-            (None, true) => {
+            (None, Some(entry), true) => {
+                // On its way back by hand, unless its checks fail.
+                let lifted = entry.by == TakenBy::Operator && dest.verdict != Some(Verdict::Down);
+                let by = if lifted { DrainedBy::Operator } else { DrainedBy::Check };
+                Some(Drained { by, reason: entry.reason, since: entry.since })
+            }
+            (None, None, true) => {
                 let since = dest.external_since.unwrap_or(now.wall);
                 Some(Drained { by: DrainedBy::External, reason: None, since })
             }
-            (_, false) => None,
+            (_, _, false) => None,
         };
         let state = match (drained, dest.verdict) {
-            (Some(Drained { by: DrainedBy::External, .. }), _) => ServerState::Drained,
+            (Some(Drained { by: DrainedBy::External | DrainedBy::Operator, .. }), _) => ServerState::Drained,
             (_, Some(Verdict::Down)) => ServerState::Down,
             (_, None) => ServerState::Unknown,
             (_, Some(Verdict::Up)) => ServerState::Up,
@@ -187,6 +195,7 @@ impl Controller {
             owed: dest.owed,
             desired: dest.wanted.unwrap_or(row.weight),
             drained,
+            said: wish.and_then(|w| w.said.clone()),
             held: dest.held,
             verdict_changed: dest.verdict.and(dest.verdict_changed).map(|at| now.wall_of(at)),
             transitions: dest.transitions,

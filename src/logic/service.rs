@@ -5,11 +5,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::event::TargetId;
+use super::guard::Lately;
 use super::health::{Health, combine};
 use super::probes::Probes;
 use crate::model::{
-    Check, DestKey, Direction, FailReason, Forwarding, Held, HeldReason, Histogram, LocalReason, Mono, Phase,
-    ProbeReport, RealServer, ScopedAddr, ServiceKey, Target, Verdict, Wall, Weight,
+    Check, DestKey, Direction, FailReason, Forwarding, Held, HeldReason, Histogram, LocalReason, Mono,
+    OnFailure, Phase, ProbeReport, RealServer, ScopedAddr, ServiceKey, Target, Verdict, Wall, Weight,
 };
 
 #[derive(Debug, Default)]
@@ -26,6 +27,9 @@ pub struct ServiceState {
     pub durations: BTreeMap<Phase, Histogram>,
     /// As the last plan resolved it.
     pub floor: usize,
+    pub floor_reached: bool,
+    /// What was said of a scheduler that refuses clients at weight 0.
+    pub refusal_noted: Option<OnFailure>,
 }
 
 #[derive(Debug, Default)]
@@ -36,6 +40,7 @@ pub struct DestState {
     /// Combined from the checks.
     pub verdict: Option<Verdict>,
     pub verdict_changed: Option<Mono>,
+    pub lately: Lately,
     pub transitions: u64,
     /// Finished spells of being down; the present one starts at `verdict_changed`.
     pub downtime: Duration,
@@ -68,6 +73,7 @@ impl DestState {
 
     /// Combines the checks anew; true if the verdict changed.
     pub fn judge(&mut self, probes: &Probes, now: Mono) -> bool {
+        self.lately = self.lately(probes);
         let verdict = combine(self.healths(probes).map(|(_, health)| health.and_then(|h| h.verdict)));
         if verdict == self.verdict {
             return false;
@@ -84,6 +90,20 @@ impl DestState {
         // A new verdict of ours: what was yielded to is over (trap 20).
         self.contest.state = ContestState::Quiet;
         true
+    }
+
+    fn lately(&self, probes: &Probes) -> Lately {
+        let run_is_whole = |(binding, health): (&Binding, Option<&Health>)| {
+            health.is_some_and(|h| h.failures_in_a_row >= binding.check.spec.pace.fall)
+        };
+        let passed = |(_, health): (&Binding, Option<&Health>)| health.is_some_and(|h| h.passes_in_a_row > 0);
+        if self.healths(probes).any(run_is_whole) {
+            Lately::Failing
+        } else if !self.checks.is_empty() && self.healths(probes).all(passed) {
+            Lately::Passing
+        } else {
+            Lately::Mixed
+        }
     }
 
     pub fn fail_reason(&self, probes: &Probes) -> Option<FailReason> {
@@ -110,6 +130,12 @@ impl DestState {
             let runs = self.healths(probes).map(|(_, h)| h.map_or(0, |h| h.failures_in_a_row));
             ContestState::FreshFailures { runs_before: runs.collect() }
         };
+    }
+
+    /// Somebody ended a drain by hand: the weight is left to them until the verdict changes.
+    pub fn yield_to_others(&mut self, now: Mono) {
+        self.contest.last_raise = Some(now);
+        self.contest.state = ContestState::Yielded;
     }
 
     /// True while a failing server stays in because somebody else put it there.

@@ -16,8 +16,8 @@ use super::probes::User;
 use super::service::tests::{report, tcp_spec};
 use super::world::{World, key, kind, policy, virtual_server};
 use crate::model::{
-    Check, CheckSpec, Floor, LocalReason, Match, Mode, Mono, Net, Outcome, Policy, Protocol, ReadFailure,
-    ServiceKey, ServicePolicy, Snapshot, WeightChange, WriteOutcome,
+    Check, CheckSpec, Floor, HandDone, HandEffect, HandOrder, LocalReason, Match, Mode, Mono, Net, Outcome,
+    Policy, Protocol, ReadFailure, ServiceKey, ServicePolicy, Snapshot, WeightChange, WriteOutcome,
 };
 
 const MS: Duration = Duration::from_millis(1);
@@ -173,9 +173,12 @@ impl Sim {
         self.run(10_000, false);
         assert_eq!(self.writes, writes, "invariant 6: it writes with nothing new to know");
         self.floors_hold_at_rest();
+        self.all_that_is_kept_is_shown();
         self.sick.clear();
         self.world.policy = healthy_policy();
         self.reload();
+        self.run(10_000, false);
+        self.lift_all();
         self.run(20_000, false);
         self.all_is_given_back();
     }
@@ -223,7 +226,8 @@ impl Sim {
                         (truth.raised, truth.drained_again) = (false, 0);
                     }
                 }
-                Command::Log(_) => {}
+                Command::Log(Note::ByHand { done, .. }) => self.by_hand(&done),
+                Command::Log(_) | Command::AnswerHand { .. } => {}
                 Command::Publish(view) => checks::conserved(&view),
                 Command::SetWeights(changes) => {
                     self.may_be_written(&changes);
@@ -234,6 +238,27 @@ impl Sim {
                     self.start(command)
                 }
             }
+        }
+    }
+
+    /// An undrain raises an operator's 0 too: to a weight that he gave before.
+    fn by_hand(&mut self, done: &HandDone) {
+        let Some(truth) = self.truth.get_mut(&(done.service, done.dest)) else { return };
+        if matches!(done.effect, HandEffect::Draining | HandEffect::AddedToChecks) {
+            // Asked for anew, it may be drained whatever others raised before.
+            (truth.raised, truth.drained_again) = (false, 0);
+        }
+        let back = matches!(done.effect, HandEffect::GivingBack | HandEffect::StillFailing);
+        if back && truth.zero_by_operator {
+            (truth.given, truth.zero_by_operator) = (done.owed.unwrap().0, false);
+        }
+    }
+
+    /// All that was asked for by hand is taken back.
+    fn lift_all(&mut self) {
+        let wishes: Vec<User> = self.world.controller.keeper.wishes().map(|(user, _)| *user).collect();
+        for user in wishes {
+            self.order(user, HandOrder::Undrain { ignore_checks: false });
         }
     }
 
@@ -288,7 +313,9 @@ impl Sim {
                 event
             }
             Command::SaveLedger { .. } => world.carry_out(command),
-            other @ (Command::Publish(_) | Command::Log(_)) => panic!("{other:?}"),
+            other @ (Command::Publish(_) | Command::AnswerHand { .. } | Command::Log(_)) => {
+                panic!("{other:?}")
+            }
         };
         let mut heard = self.world.now.mono + self.random.below(30) as u32 * MS;
         if let Some(Event::TableRead(_) | Event::WeightsSet(_)) = &event {
@@ -342,6 +369,7 @@ impl Sim {
             | Event::TableRead(Err(_))
             | Event::LedgerSaved { .. }
             | Event::Stopping
+            | Event::Hand { .. }
             | Event::ViewWanted { .. } => {}
         }
         self.step(event);

@@ -6,12 +6,12 @@ use std::sync::Arc;
 use super::controller::Controller;
 use super::event::{Command, Note};
 use super::keeper::Keeper;
-use super::ledger::EntryState;
+use super::ledger::{Entry, EntryState, TakenBy};
 use super::probes::{Probes, User};
 use super::service::{Binding, DestState, ServiceState, target_of};
 use crate::model::{
-    Check, DriftKind, Mode, Mono, Now, ReadFailure, RealServer, ServiceKey, SkipReason, Snapshot, Verdict,
-    VirtualServer, Weight,
+    Check, DriftKind, Mode, Mono, Now, OnFailure, ReadFailure, RealServer, ServiceKey, SkipReason, Snapshot,
+    Verdict, VirtualServer, Weight,
 };
 
 impl Controller {
@@ -81,9 +81,14 @@ impl Controller {
             return;
         };
         let new = !std::mem::replace(&mut state.introduced, true);
-        if new && service.refuses_at_zero() && managed.mode == Mode::Enforce && !managed.checks.is_empty() {
+        let decides = managed.mode == Mode::Enforce && !managed.checks.is_empty();
+        let refuses = (decides && service.refuses_at_zero()).then(|| managed.on_failure(&service.scheduler));
+        let known = std::mem::replace(&mut state.refusal_noted, refuses);
+        if let Some(on_failure) = refuses
+            && (new || known != refuses)
+        {
             let scheduler = service.scheduler.clone();
-            out.push(Command::Log(Note::RefusesAtZero { service: service.key, scheduler }));
+            out.push(Command::Log(Note::RefusesAtZero { service: service.key, scheduler, on_failure }));
         }
         release_missing(state, service, &mut self.probes);
         let mut no_port = BTreeSet::new();
@@ -105,6 +110,10 @@ impl Controller {
                     let (service, dest) = user;
                     let found = row.weight;
                     out.push(Command::Log(Note::ChangedByOthers { service, dest, expected, found }));
+                } else if let Seen::HandDrainEnded = seen {
+                    *self.drift.entry(DriftKind::Weight).or_default() += 1;
+                    let (service, dest) = user;
+                    out.push(Command::Log(Note::HandDrainEnded { service, dest, found: row.weight }));
                 } else if let Seen::Adopted(entry) = seen
                     && self.adopting.remove(&user)
                 {
@@ -125,14 +134,17 @@ impl Controller {
         let mut given_back = Vec::new();
         for (key, entry) in self.keeper.entries() {
             let (service, dest) = *key;
-            let Some(row) = snapshot.service(&service).and_then(|s| s.destination(&dest)) else { continue };
+            let Some(vs) = snapshot.service(&service) else { continue };
+            let Some(row) = vs.destination(&dest) else { continue };
             let state = self.services.get(&service).filter(|s| s.policy.is_some());
             let in_flight = self.cycle.changes().is_some_and(|changes| changes.contains_key(key));
             if in_flight || self.unclear.contains(&service) {
                 // The row is of before the write.
             } else if state.is_none() && row.weight != entry.written {
                 given_back.push(*key);
-            } else if state.is_none_or(|s| !self.may_give_back(s)) && self.noted_unmanaged.insert(*key) {
+            } else if state.is_none_or(|s| !self.may_give_back(s, &vs.scheduler, entry))
+                && self.noted_unmanaged.insert(*key)
+            {
                 out.push(Command::Log(Note::HeldButNotManaged { service, dest, owed: entry.owed }));
             }
         }
@@ -141,10 +153,14 @@ impl Controller {
         }
     }
 
-    /// Without checks nothing ever says that a real server may come back.
-    fn may_give_back(&self, state: &ServiceState) -> bool {
+    /// Without checks only an operator ever says that a real server may come back, unless they are to
+    /// take nothing.
+    fn may_give_back(&self, state: &ServiceState, scheduler: &str, entry: &Entry) -> bool {
         let policy = state.policy.and_then(|at| self.policy.services.get(at));
-        policy.is_some_and(|p| p.mode == Mode::Enforce && !p.checks.is_empty())
+        policy.is_some_and(|p| {
+            let decides = !p.checks.is_empty() || p.on_failure(scheduler) == OnFailure::Observe;
+            p.mode == Mode::Enforce && (decides || entry.by == TakenBy::Operator)
+        })
     }
 
     /// Entries of real servers that are gone are dropped once two reads in a row agree (trap 3).
@@ -182,11 +198,13 @@ impl Controller {
 enum Seen {
     Nothing,
     /// The drain of an earlier run still stands.
-    Adopted(super::ledger::Entry),
+    Adopted(Entry),
     /// Somebody else changed what we wrote.
     ByOthers {
         expected: Weight,
     },
+    /// And did so over a drain by hand, again.
+    HandDrainEnded,
 }
 
 /// Compares the kernel's weight with what we know (traps 15, 17, 20).
@@ -201,10 +219,12 @@ fn observe(
     let Some(entry) = keeper.get(&user).copied() else {
         if weight.is_zero() {
             dest.external_since.get_or_insert(now.wall);
+            dest.owed = dest.owed.or(keeper.wish(&user).and_then(|wish| wish.owed));
         } else {
             dest.external_since = None;
             dest.owed = Some(weight);
             keeper.forget_lapsed(&user);
+            keeper.owed_over_wish(&user, weight);
         }
         return Seen::Nothing;
     };
@@ -212,15 +232,26 @@ fn observe(
     dest.owed = Some(entry.owed);
     if weight == entry.written {
         keeper.mark_done(&user);
+        if keeper.wish(&user).is_none() && dest.verdict == Some(Verdict::Down) {
+            // On its way back by hand, and failing: from now on its checks have it.
+            keeper.set_taken_by(&user, TakenBy::Check);
+        }
         return Seen::Adopted(entry);
     }
     keeper.drop_entry(&user);
     dest.owed = Some(weight);
+    keeper.owed_over_wish(&user, weight);
     if entry.state == EntryState::Pending && weight == entry.owed {
         // The write never happened (trap 17); whether to make it is decided anew.
         return Seen::Nothing;
     }
-    if dest.verdict == Some(Verdict::Down) {
+    if keeper.wished_out(&user) {
+        if keeper.raised_over_wish(user, now.mono) {
+            dest.yield_to_others(now.mono);
+            keeper.set_wish(user, None);
+            return Seen::HandDrainEnded;
+        }
+    } else if dest.verdict == Some(Verdict::Down) {
         dest.raised_by_others(probes, now.mono);
     }
     Seen::ByOthers { expected: entry.written }

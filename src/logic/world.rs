@@ -1,7 +1,7 @@
 //! A small world to run the controller in: a table, servers that pass or fail, a disk, one clock.
 //! Commands are carried out at once; what can go wrong is switched on by the tests.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -10,10 +10,13 @@ use super::event::{Command, Event, Note};
 use super::ledger::{Ledger, Origin};
 use super::service::tests::{dest, report, tcp_spec};
 use crate::model::{
-    Check, DestKey, FailReason, Floor, Forwarding, Match, Mode, Mono, Net, Now, Outcome, Policy, ReadFailure,
-    RealServerView, ServiceFlags, ServiceKey, ServicePolicy, Snapshot, TableSource, View, VirtualServer,
-    Wall, Weight, WeightChange, WriteOutcome, WriteReport,
+    Check, DestKey, FailReason, Floor, Forwarding, HandDone, HandRefused, Match, Mode, Mono, Net, Now,
+    Outcome, Policy, ReadFailure, RealServerView, ServiceFlags, ServiceKey, ServicePolicy, Snapshot,
+    TableSource, View, VirtualServer, Wall, Weight, WeightChange, WriteOutcome, WriteReport,
 };
+
+/// In these worlds all of a few servers fail, and it is the servers.
+pub const NEVER_SUSPECT: u8 = u8::MAX;
 
 pub const VIP: &str = "10.0.0.100:80/tcp";
 
@@ -45,6 +48,8 @@ pub struct World {
     pub reads: usize,
     pub probed: BTreeMap<std::net::IpAddr, usize>,
     pub notes: Vec<Note>,
+    /// Of requests by hand.
+    pub answers: Vec<Result<Vec<HandDone>, HandRefused>>,
     pub policy: Policy,
     view: Option<Arc<View>>,
 }
@@ -78,7 +83,9 @@ pub fn policy(floor: Floor, mode: Mode) -> Policy {
             quorum: 1,
             capacity_low: 0.5,
             mode,
+            on_failure: None,
         }],
+        suspect_self_percent: NEVER_SUSPECT,
         ..Policy::exporter_only()
     }
 }
@@ -126,6 +133,7 @@ impl World {
             reads: 0,
             probed: BTreeMap::new(),
             notes: Vec::new(),
+            answers: Vec::new(),
             policy,
             view: None,
         }
@@ -197,8 +205,9 @@ impl World {
     }
 
     pub fn send(&mut self, event: Event) {
-        let mut events = vec![event];
-        while let Some(event) = events.pop() {
+        // In the order of the work: a read that came before a write is heard of before it.
+        let mut events = VecDeque::from([event]);
+        while let Some(event) = events.pop_front() {
             for command in self.controller.step(event, self.now) {
                 if self.dead {
                     return;
@@ -272,6 +281,10 @@ impl World {
             Command::SetWeights(changes) => Some(Event::WeightsSet(self.set(&changes))),
             Command::Publish(view) => {
                 self.view = Some(view);
+                None
+            }
+            Command::AnswerHand { result, .. } => {
+                self.answers.push(result);
                 None
             }
             Command::Log(note) => {
@@ -355,6 +368,7 @@ pub fn kind(command: &Command) -> &'static str {
         Command::SaveLedger { .. } => "save",
         Command::SetWeights(_) => "write",
         Command::Publish(_) => "publish",
+        Command::AnswerHand { .. } => "answer",
         Command::Log(_) => "log",
     }
 }

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::controller::{Changes, Controller, Cycle};
 use super::event::{Command, Note};
-use super::ledger::{Entry, EntryState};
+use super::ledger::{Entry, EntryState, TakenBy};
 use super::plan::{Plan, ServerFacts, ServiceFacts, plan};
 use crate::model::{
     Direction, DriftKind, Held, Mono, Now, ServiceKey, VirtualServer, Weight, WeightChange, WriteOutcome,
@@ -20,6 +20,9 @@ impl Controller {
         let Some(snapshot) = self.snapshot.clone() else { return };
         let mut changes = Changes::new();
         for key in std::mem::take(&mut self.dirty) {
+            if self.awaits_disk(&key) {
+                continue; // dirty again once the disk has answered
+            }
             let Some(service) = snapshot.service(&key) else { continue };
             let Some(facts) = self.facts(service, now.mono) else { continue };
             let plan = plan(&facts);
@@ -28,6 +31,7 @@ impl Controller {
             changes
                 .extend(due.map(|(change, direction)| ((change.service, change.dest), (change, direction))));
         }
+        changes.extend(self.hand_backs(&snapshot));
         if changes.is_empty() {
             self.cycle_done(now);
         } else {
@@ -40,12 +44,17 @@ impl Controller {
         let policy = self.policy.services.get(state.policy?)?;
         let servers = service.destinations.iter().filter_map(|row| {
             let dest = state.dests.get(&row.key)?;
+            let user = (service.key, row.key);
+            let (entry, wish) = (self.keeper.get(&user), self.keeper.wish(&user).map(|w| w.kind));
             Some(ServerFacts {
                 key: row.key,
                 weight: row.weight,
                 owed: dest.owed,
                 verdict: dest.verdict,
-                taken: self.keeper.get(&(service.key, row.key)).is_some(),
+                lately: dest.lately,
+                taken: entry.is_some(),
+                wish,
+                lifted: wish.is_none() && entry.is_some_and(|e| e.by == TakenBy::Operator),
                 contested: dest.contested(&self.probes),
                 stuck: dest.retry_at.is_some(),
                 failing_since: dest.failing_since(&self.probes),
@@ -58,6 +67,8 @@ impl Controller {
             mode: policy.mode,
             stale: self.stale(now) || self.unclear.contains(&service.key),
             ledger_unsaved: !self.keeper.usable(),
+            on_failure: policy.on_failure(&service.scheduler),
+            suspect_self: self.suspicion.lasts,
             missed: self
                 .absent
                 .iter()
@@ -69,8 +80,10 @@ impl Controller {
 
     /// Remembers what is wanted and what is held; counts and logs each hold once.
     fn note_held(&mut self, key: &ServiceKey, facts: &ServiceFacts, plan: &Plan, out: &mut Vec<Command>) {
+        self.note_suspicion(*key, plan.held.iter().map(|(_, held)| held.reason), out);
         let Some(state) = self.services.get_mut(key) else { return };
         state.floor = plan.floor;
+        state.floor_reached = plan.floor_reached;
         let held: BTreeMap<_, Held> = plan.held.iter().copied().collect();
         let wanted: BTreeMap<_, Weight> = plan.changes.iter().map(|(c, _)| (c.dest, c.to)).collect();
         for server in &facts.servers {
@@ -110,14 +123,17 @@ impl Controller {
         for (key, (change, direction)) in &changes {
             if *direction == Direction::Drain {
                 takes = true;
+                let by_hand = self.keeper.wished_out(key);
                 let reason = self
                     .services
                     .get(&key.0)
                     .and_then(|s| s.dests.get(&key.1))
-                    .and_then(|d| d.fail_reason(&self.probes));
+                    .and_then(|d| d.fail_reason(&self.probes))
+                    .filter(|_| !by_hand);
                 let entry = Entry {
                     owed: change.from,
                     written: change.to,
+                    by: if by_hand { TakenBy::Operator } else { TakenBy::Check },
                     reason,
                     since: now.wall,
                     state: EntryState::Pending,
@@ -151,7 +167,8 @@ impl Controller {
     ) {
         let was_usable = self.keeper.usable();
         let failed = result.is_err();
-        self.keeper.saved(generation, result, now.mono, out);
+        self.keeper.saved(generation, result.clone(), now.mono, out);
+        self.hands_saved(&result, out);
         if self.keeper.usable() != was_usable {
             self.dirty_all();
         }
@@ -177,7 +194,8 @@ impl Controller {
             .collect();
         changes.retain(|key, change| {
             let drain = change.1 == Direction::Drain;
-            let due = wanted.get(key) == Some(change) && (recorded || !drain);
+            let handed_back = !drain && self.mode_of(&key.0).is_none();
+            let due = (wanted.get(key) == Some(change) || handed_back) && (recorded || !drain);
             if drain && !due {
                 self.keeper.drop_entry(key);
             }

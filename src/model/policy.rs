@@ -22,6 +22,26 @@ impl Mode {
     }
 }
 
+words! {
+    /// What becomes of a real server that fails its checks.
+    OnFailure {
+        WeightZero = "weight-0",
+        /// Failing servers stay in, and what checks took goes back.
+        Observe = "observe",
+    }
+}
+
+impl OnFailure {
+    /// dh refuses the clients of a server at weight 0 and has no flag to move them; it hashes what may
+    /// be one address, so that one server can be the whole service (trap 33).
+    pub fn default_for(scheduler: &str) -> OnFailure {
+        match scheduler {
+            "dh" => OnFailure::Observe,
+            _ => OnFailure::WeightZero,
+        }
+    }
+}
+
 /// The part of the configuration that decisions are made by.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Policy {
@@ -30,6 +50,9 @@ pub struct Policy {
     pub poll_interval: Duration,
     /// A ledger entry that no running agent has confirmed for this long lapses.
     pub ledger_max_age: Duration,
+    /// While this share of all targets (1 to 100) failed their last conclusive probe, the director is
+    /// the suspect and nothing is taken (trap 26).
+    pub suspect_self_percent: u8,
     /// In file order; the first that matches a virtual server has it.
     pub services: Vec<ServicePolicy>,
 }
@@ -37,6 +60,7 @@ pub struct Policy {
 impl Policy {
     pub const DEFAULT_POLL_INTERVAL: Duration = Duration::from_secs(2);
     pub const DEFAULT_LEDGER_MAX_AGE: Duration = Duration::from_secs(168 * 3600);
+    pub const DEFAULT_SUSPECT_SELF_PERCENT: u8 = 100;
 
     /// Without a configuration: nothing is managed.
     pub fn exporter_only() -> Policy {
@@ -44,6 +68,7 @@ impl Policy {
             mode: None,
             poll_interval: Self::DEFAULT_POLL_INTERVAL,
             ledger_max_age: Self::DEFAULT_LEDGER_MAX_AGE,
+            suspect_self_percent: Self::DEFAULT_SUSPECT_SELF_PERCENT,
             services: Vec::new(),
         }
     }
@@ -69,6 +94,15 @@ pub struct ServicePolicy {
     pub capacity_low: f64,
     /// The weaker of this and the global one holds.
     pub mode: Mode,
+    /// `None`: what is best for the scheduler.
+    pub on_failure: Option<OnFailure>,
+}
+
+impl ServicePolicy {
+    /// What holds for a virtual server with this scheduler.
+    pub fn on_failure(&self, scheduler: &str) -> OnFailure {
+        self.on_failure.unwrap_or_else(|| OnFailure::default_for(scheduler))
+    }
 }
 
 /// How many real servers with weight > 0 checks leave at least.

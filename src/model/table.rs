@@ -1,5 +1,6 @@
 //! The IPVS table as one read of it: virtual servers, real servers, counters.
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -52,6 +53,15 @@ impl Snapshot {
     pub fn service(&self, key: &ServiceKey) -> Option<&Arc<VirtualServer>> {
         let at = self.services.binary_search_by(|s| s.key.cmp(key)).ok()?;
         self.services.get(at)
+    }
+
+    /// Those that services are told apart by; the addresses behind a firewall mark are not in the table.
+    pub fn virtual_addresses(&self) -> BTreeSet<IpAddr> {
+        let addr = |service: &Arc<VirtualServer>| match service.key {
+            ServiceKey::Address { addr, .. } => Some(addr),
+            ServiceKey::Fwmark { .. } => None,
+        };
+        self.services.iter().filter_map(addr).collect()
     }
 
     /// Puts a newer reading of one service in place of the old one; unknown keys are ignored.

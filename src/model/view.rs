@@ -6,8 +6,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::{
-    Check, DestKey, FailReason, Histogram, LocalReason, Mode, Now, Outcome, Phase, Policy, ReadFailure,
-    ServiceKey, SkipReason, Snapshot, Wall, Weight, words,
+    Check, DestKey, FailReason, Histogram, LocalReason, Mode, Now, OnFailure, Outcome, Phase, Policy,
+    ReadFailure, ServiceKey, SkipReason, Snapshot, Wall, Weight, words,
 };
 
 words! {
@@ -32,6 +32,8 @@ words! {
     /// Who took a real server out (API `drained.by`, metric `reason`).
     DrainedBy {
         Check = "check",
+        /// `lvs-agent drain`.
+        Operator = "operator",
         /// An operator's 0: weight 0 that we have no record of.
         External = "external",
     }
@@ -43,7 +45,11 @@ words! {
         LedgerUnsaved = "ledger_unsaved",
         StaleSnapshot = "stale_snapshot",
         Observe = "observe",
+        /// `lvs-agent undrain --ignore-checks`.
+        IgnoreChecks = "ignore_checks",
         TugOfWar = "tug_of_war",
+        SchedulerRefuses = "scheduler_refuses",
+        SuspectSelf = "suspect_self",
         Floor = "floor",
     }
 }
@@ -134,6 +140,8 @@ pub struct ServiceView {
 #[derive(Debug, Clone)]
 pub struct ManagedView {
     pub mode: Mode,
+    /// As the configuration or the scheduler has it.
+    pub on_failure: OnFailure,
     /// At least `quorum` real servers are usable: weight > 0 in the kernel and not down.
     pub up: bool,
     pub quorum: u32,
@@ -171,6 +179,8 @@ pub struct RealServerView {
     /// The plan after the guard.
     pub desired: Weight,
     pub drained: Option<Drained>,
+    /// What the operator gave as the reason of his drain.
+    pub said: Option<Arc<str>>,
     pub held: Option<Held>,
     pub verdict_changed: Option<Wall>,
     pub transitions: u64,

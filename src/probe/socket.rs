@@ -6,12 +6,12 @@ use std::time::Duration;
 
 use nix::errno::Errno;
 use nix::net::if_::if_nametoindex;
-use nix::sys::socket::{setsockopt, sockopt};
 use socket2::{Domain, Protocol, Socket, Type};
 use tokio::net::TcpStream;
 
 use super::Stage;
 use super::reason::Stop;
+use super::source::{Sources, bind_without_port};
 use crate::model::{CheckKind, Close, FailReason, ScopedAddr, Target};
 
 /// The kernel's receive buffer of a probe; it doubles the figure for its own bookkeeping. A server
@@ -25,7 +25,7 @@ pub(super) struct Dial {
 }
 
 impl Dial {
-    pub fn prepare(target: &Target) -> Result<Dial, Stop> {
+    pub fn prepare(target: &Target, sources: &Sources) -> Result<Dial, Stop> {
         let spec = &target.spec;
         let peer = socket_addr("address", &target.addr, target.port)?;
         let socket = Socket::new(Domain::for_address(peer), Type::STREAM.nonblocking(), Some(Protocol::TCP))
@@ -53,8 +53,9 @@ impl Dial {
                 option("TCP_NODELAY", socket.set_tcp_nodelay(true))?;
             }
         }
-        if let Some(source) = &spec.source {
-            bind(&socket, source, peer)?;
+        match &spec.source {
+            Some(source) => bind(&socket, source, peer)?,
+            None => sources.bind(&socket, peer, spec.mark)?,
         }
         Ok(Dial { socket, peer })
     }
@@ -87,17 +88,13 @@ fn met_itself(stream: &TcpStream, peer: SocketAddr) -> bool {
     stream.local_addr().is_ok_and(|local| local.ip() == peer.ip() && local.port() == peer.port())
 }
 
-/// Binds the source address, leaving the port to connect(): one chosen here would have to be unique
-/// over all destinations.
+/// Binds the check's `source`.
 fn bind(socket: &Socket, source: &ScopedAddr, peer: SocketAddr) -> Result<(), Stop> {
     let addr = source.addr;
     if addr.is_ipv4() != peer.is_ipv4() {
         return Err(Stop::local(format!("source {addr} and target {} differ in family", peer.ip())));
     }
-    setsockopt(socket, sockopt::IpBindAddressNoPort, &true)
-        .map_err(|e| Stop::of_our_call("IP_BIND_ADDRESS_NO_PORT", &e.into()))?;
-    let bound = socket.bind(&socket_addr("source", source, 0)?.into());
-    bound.map_err(|e| match e.raw_os_error() {
+    bind_without_port(socket, socket_addr("source", source, 0)?).map_err(|e| match e.raw_os_error() {
         Some(errno) if errno == Errno::EADDRNOTAVAIL as i32 => {
             Stop::local(format!("source {addr} is not an address of this host"))
         }

@@ -4,8 +4,8 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::logic::{Entry, EntryState, LapseReason, Ledger, Origin};
-use crate::model::{DestKey, FailReason, ServiceKey, Wall, Weight};
+use crate::logic::{Entry, EntryState, LapseReason, Ledger, Origin, TakenBy, Wish, WishKind};
+use crate::model::{DestKey, FailReason, ServiceKey, Wall, Weight, check_said};
 
 const FORMAT: u32 = 1;
 
@@ -19,6 +19,9 @@ struct File {
     entries: Vec<Row>,
     #[serde(default)]
     lapsed: Vec<Row>,
+    /// Left out where there are none: earlier versions of the agent can then read the file.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    wishes: Vec<WishRow>,
 }
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -34,6 +37,17 @@ struct Row {
     state: String,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     lapsed: Option<String>,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct WishRow {
+    virtual_server: ServiceKey,
+    real_server: DestKey,
+    kind: String,
+    owed: Option<Weight>,
+    reason: Option<String>,
+    since: Wall,
 }
 
 /// Only to tell a newer format from a broken file.
@@ -67,7 +81,27 @@ pub fn parse(bytes: &[u8]) -> Result<Ledger, String> {
         let (key, entry) = entry(&row)?;
         ledger.lapsed.insert(key, (entry, reason));
     }
+    for row in file.wishes {
+        let (key, wish) = wish(row)?;
+        if ledger.wishes.insert(key, wish).is_some() {
+            return Err(format!("has two wishes for {} of {}", key.1, key.0));
+        }
+    }
     Ok(ledger)
+}
+
+fn wish(row: WishRow) -> Result<((ServiceKey, DestKey), Wish), String> {
+    let kind = WishKind::ALL.into_iter().find(|kind| kind.as_str() == row.kind);
+    let kind =
+        kind.ok_or_else(|| format!("has a wish for {} of an unknown kind `{}`", row.real_server, row.kind))?;
+    if row.owed.is_some_and(|owed| owed.is_zero() || owed > Weight::MAX) {
+        return Err(format!("has a wish for {} with an impossible weight", row.real_server));
+    }
+    if let Some(said) = &row.reason {
+        check_said(said).map_err(|why| format!("has a wish for {}: {why}", row.real_server))?;
+    }
+    let wish = Wish { kind, owed: row.owed, said: row.reason.map(Into::into), since: row.since };
+    Ok(((row.virtual_server, row.real_server), wish))
 }
 
 fn entry(row: &Row) -> Result<((ServiceKey, DestKey), Entry), String> {
@@ -82,13 +116,12 @@ fn entry(row: &Row) -> Result<((ServiceKey, DestKey), Entry), String> {
         "done" => EntryState::Done,
         other => return Err(unknown("state", other)),
     };
-    if row.by != "check" {
-        return Err(unknown("`by`", &row.by));
-    }
+    let by = TakenBy::ALL.into_iter().find(|by| by.as_str() == row.by);
+    let by = by.ok_or_else(|| unknown("`by`", &row.by))?;
     if row.owed.is_zero() || row.owed > Weight::MAX || row.written > Weight::MAX {
         return Err(format!("has an entry of {} with an impossible weight", row.real_server));
     }
-    let entry = Entry { owed: row.owed, written: row.written, reason, since: row.since, state };
+    let entry = Entry { owed: row.owed, written: row.written, by, reason, since: row.since, state };
     Ok(((row.virtual_server, row.real_server), entry))
 }
 
@@ -102,10 +135,22 @@ pub fn render(ledger: &Ledger) -> std::io::Result<Vec<u8>> {
         confirmed: ledger.confirmed,
         entries: entries.collect(),
         lapsed: lapsed.collect(),
+        wishes: ledger.wishes.iter().map(wish_row).collect(),
     };
     let mut bytes = serde_json::to_vec_pretty(&file)?;
     bytes.push(b'\n');
     Ok(bytes)
+}
+
+fn wish_row(((service, dest), wish): (&(ServiceKey, DestKey), &Wish)) -> WishRow {
+    WishRow {
+        virtual_server: *service,
+        real_server: *dest,
+        kind: wish.kind.as_str().to_owned(),
+        owed: wish.owed,
+        reason: wish.said.as_deref().map(str::to_owned),
+        since: wish.since,
+    }
 }
 
 fn row((service, dest): &(ServiceKey, DestKey), entry: &Entry, lapsed: Option<LapseReason>) -> Row {
@@ -118,7 +163,7 @@ fn row((service, dest): &(ServiceKey, DestKey), entry: &Entry, lapsed: Option<La
         real_server: *dest,
         owed: entry.owed,
         written: entry.written,
-        by: "check".to_owned(),
+        by: entry.by.as_str().to_owned(),
         reason: entry.reason.map(|r| r.as_str().to_owned()),
         since: entry.since,
         state: state.to_owned(),

@@ -97,8 +97,10 @@ fn virtual_server(
         scheduler: service.scheduler.clone(),
         forwarding: methods.into_iter().map(Cow::Borrowed).collect(),
         managed: managed.is_some(),
+        refuses_at_zero: service.refuses_at_zero(),
         up: managed.map(|m| m.up),
         mode: managed.map(|m| Cow::Borrowed(m.mode.as_str())),
+        on_failure: managed.map(|m| Cow::Borrowed(m.on_failure.as_str())),
         quorum: managed.map(|m| m.quorum),
         floor: managed.map(|m| m.floor),
         capacity: managed.and_then(|m| m.capacity).map(finite),
@@ -114,7 +116,7 @@ fn real_server(dest: &RealServer, known: Option<&RealServerView>, now: Now) -> R
         owed_weight: known.and_then(|k| k.owed),
         drained: known.and_then(|k| k.drained).map(|d| DrainedStatus {
             by: Cow::Borrowed(d.by.as_str()),
-            reason: d.reason.map(|r| Cow::Borrowed(r.as_str())),
+            reason: d.reason.map(|r| Cow::Borrowed(r.as_str())).or_else(|| said(known)),
             since_seconds: age(now, d.since),
         }),
         held: known
@@ -125,6 +127,11 @@ fn real_server(dest: &RealServer, known: Option<&RealServerView>, now: Now) -> R
         persistent_connections: dest.persistent_connections,
         checks: known.map_or(Vec::new(), |k| k.checks.iter().map(|c| check(c, now)).collect()),
     }
+}
+
+/// The operator's own words.
+fn said(known: Option<&RealServerView>) -> Option<Word> {
+    known.and_then(|k| k.said.as_deref()).map(|text| Cow::Owned(text.to_owned()))
 }
 
 fn check(view: &CheckView, now: Now) -> CheckStatus {

@@ -118,6 +118,7 @@ fn real_server(key: &str, weight: u32, owed: Option<u32>, checks: Vec<CheckView>
         owed: owed.map(Weight),
         desired: Weight(weight),
         drained: None,
+        said: None,
         held: None,
         verdict_changed: None,
         transitions: 0,
@@ -129,6 +130,7 @@ fn real_server(key: &str, weight: u32, owed: Option<u32>, checks: Vec<CheckView>
 fn managed(up: bool, capacity: Option<f64>, real_servers: Vec<RealServerView>) -> ManagedView {
     ManagedView {
         mode: Mode::Enforce,
+        on_failure: OnFailure::WeightZero,
         up,
         quorum: 1,
         floor: 1,

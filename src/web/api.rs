@@ -9,16 +9,26 @@ use http_body_util::{BodyExt, LengthLimitError, Limited};
 use hyper::body::Incoming;
 use hyper::{Request, Response};
 use serde::Serialize;
+use serde::de::DeserializeOwned;
 
 use super::Web;
 use super::routes::{JSON, respond, streamed};
 use super::stream::Body;
 use crate::agent::ProbeRefused;
-use crate::model::View;
-use crate::status::{ApiError, ProbeAnswer, ProbeRequest, Status};
+use crate::model::{HandRefused, HandRequest, View};
+use crate::status::{ApiError, DrainRequest, HandAnswer, ProbeAnswer, ProbeRequest, Status, UndrainRequest};
 
 const MAX_BODY_BYTES: usize = 64 * 1024;
 const BODY_TIMEOUT: Duration = Duration::from_secs(10);
+/// The disk may be slow; what was taken on by then stays taken on.
+const HAND_TIMEOUT: Duration = Duration::from_secs(30);
+
+const PROBE_EXAMPLE: &str =
+    r#"{"virtual_server":"10.10.0.100:80/tcp","real_server":"10.10.0.21:80","check":null}"#;
+const DRAIN_EXAMPLE: &str =
+    r#"{"real_server":"10.10.0.21:80","virtual_server":null,"reason":"a new disk","force":false}"#;
+const UNDRAIN_EXAMPLE: &str =
+    r#"{"real_server":"10.10.0.21:80","virtual_server":null,"ignore_checks":false}"#;
 
 pub(super) async fn status(
     web: &Web,
@@ -33,7 +43,7 @@ pub(super) async fn status(
 }
 
 pub(super) async fn probe(web: &Web, request: Request<Incoming>) -> Response<Body> {
-    let wanted = match read_body(request).await {
+    let wanted: ProbeRequest = match read_body(request, "probe", PROBE_EXAMPLE).await {
         Ok(wanted) => wanted,
         Err((status, text)) => return refuse(status, text),
     };
@@ -49,6 +59,58 @@ pub(super) async fn probe(web: &Web, request: Request<Incoming>) -> Response<Bod
     }
 }
 
+pub(super) async fn drain(web: &Web, request: Request<Incoming>) -> Response<Body> {
+    let body = read_body::<DrainRequest>(request, "drain", DRAIN_EXAMPLE).await;
+    by_hand(web, body.and_then(|asked| asked.try_into().map_err(bad))).await
+}
+
+pub(super) async fn undrain(web: &Web, request: Request<Incoming>) -> Response<Body> {
+    let body = read_body::<UndrainRequest>(request, "undrain", UNDRAIN_EXAMPLE).await;
+    by_hand(web, body.and_then(|asked| asked.try_into().map_err(bad))).await
+}
+
+async fn by_hand(web: &Web, asked: Result<HandRequest, (StatusCode, String)>) -> Response<Body> {
+    let asked = match asked {
+        Ok(asked) => asked,
+        Err((status, text)) => return refuse(status, text),
+    };
+    match tokio::time::timeout(HAND_TIMEOUT, web.agent.hand(asked)).await {
+        Err(_) => {
+            let limit = HAND_TIMEOUT.as_secs();
+            let text =
+                format!("it was not on disk within {limit} s; `lvs-agent status` shows what became of it");
+            refuse(StatusCode::GATEWAY_TIMEOUT, text)
+        }
+        Ok(Err(gone)) => refuse(StatusCode::SERVICE_UNAVAILABLE, gone.to_string()),
+        Ok(Ok(Err(refused))) => refuse(hand_status(&refused), refused.to_string()),
+        Ok(Ok(Ok(done))) => json(StatusCode::OK, &HandAnswer::from(done.as_slice())),
+    }
+}
+
+fn hand_status(refused: &HandRefused) -> StatusCode {
+    match refused {
+        HandRefused::NoDest(_) | HandRefused::NoDestThere(..) | HandRefused::NoService(_) => {
+            StatusCode::NOT_FOUND
+        }
+        HandRefused::Unmanaged(_)
+        | HandRefused::Observe(_)
+        | HandRefused::External(..)
+        | HandRefused::Twice(..)
+        | HandRefused::Nobody(_)
+        | HandRefused::NotDrained(..)
+        | HandRefused::IgnoredAlready(..)
+        | HandRefused::OutByChecks(..)
+        | HandRefused::OwedUnknown(..) => StatusCode::CONFLICT,
+        HandRefused::LedgerUnsaved(_) | HandRefused::NoTable(_) | HandRefused::Busy(_) => {
+            StatusCode::SERVICE_UNAVAILABLE
+        }
+    }
+}
+
+fn bad(what: String) -> (StatusCode, String) {
+    (StatusCode::BAD_REQUEST, what)
+}
+
 fn refusal_status(refused: &ProbeRefused) -> StatusCode {
     match refused {
         ProbeRefused::NoService(_) | ProbeRefused::NoDest(..) | ProbeRefused::NoCheck(..) => {
@@ -60,9 +122,12 @@ fn refusal_status(refused: &ProbeRefused) -> StatusCode {
     }
 }
 
-async fn read_body(request: Request<Incoming>) -> Result<ProbeRequest, (StatusCode, String)> {
+async fn read_body<T: DeserializeOwned>(
+    request: Request<Incoming>,
+    what: &str,
+    example: &str,
+) -> Result<T, (StatusCode, String)> {
     let too_large = || (StatusCode::PAYLOAD_TOO_LARGE, format!("the body is over {MAX_BODY_BYTES} bytes"));
-    let bad = |what: String| (StatusCode::BAD_REQUEST, what);
     let announced = request.headers().get(CONTENT_LENGTH).and_then(|v| v.to_str().ok()?.parse::<u64>().ok());
     if announced.is_some_and(|length| length > MAX_BODY_BYTES as u64) {
         return Err(too_large());
@@ -77,12 +142,8 @@ async fn read_body(request: Request<Incoming>) -> Result<ProbeRequest, (StatusCo
         Ok(Err(error)) => return Err(bad(format!("the body could not be read: {error}"))),
         Ok(Ok(body)) => body.to_bytes(),
     };
-    serde_json::from_slice(&body).map_err(|error| {
-        bad(format!(
-            "the body is no probe request: {error}; \
-             write {{\"virtual_server\":\"10.10.0.100:80/tcp\",\"real_server\":\"10.10.0.21:80\",\"check\":null}}"
-        ))
-    })
+    serde_json::from_slice(&body)
+        .map_err(|error| bad(format!("the body is no {what} request: {error}; write {example}")))
 }
 
 fn refuse(status: StatusCode, error: String) -> Response<Body> {

@@ -20,6 +20,8 @@ const HEALTHY: &str = "/-/healthy";
 const READY: &str = "/-/ready";
 const STATUS: &str = "/api/v1/status";
 const PROBE: &str = "/api/v1/probe";
+const DRAIN: &str = "/api/v1/drain";
+const UNDRAIN: &str = "/api/v1/undrain";
 
 pub(super) const TEXT: &str = "text/plain; charset=utf-8";
 pub(super) const JSON: &str = "application/json";
@@ -49,6 +51,8 @@ enum Route {
     Ready,
     Status,
     Probe,
+    Drain,
+    Undrain,
 }
 
 impl Route {
@@ -62,6 +66,8 @@ impl Route {
             (READY, _) => Some(Route::Ready),
             (STATUS, _) => Some(Route::Status),
             (PROBE, Surface::Unix) => Some(Route::Probe),
+            (DRAIN, Surface::Unix) => Some(Route::Drain),
+            (UNDRAIN, Surface::Unix) => Some(Route::Undrain),
             _ => None,
         }
     }
@@ -71,14 +77,14 @@ impl Route {
             Route::Index | Route::Telemetry | Route::Healthy | Route::Ready | Route::Status => {
                 method == Method::GET || method == Method::HEAD
             }
-            Route::Probe => method == Method::POST,
+            Route::Probe | Route::Drain | Route::Undrain => method == Method::POST,
         }
     }
 
     fn allowed(self) -> &'static str {
         match self {
             Route::Index | Route::Telemetry | Route::Healthy | Route::Ready | Route::Status => "GET, HEAD",
-            Route::Probe => "POST",
+            Route::Probe | Route::Drain | Route::Undrain => "POST",
         }
     }
 }
@@ -133,6 +139,8 @@ async fn limited(
             Err(error) => unavailable(&error),
         },
         Route::Probe => api::probe(web, request).await,
+        Route::Drain => api::drain(web, request).await,
+        Route::Undrain => api::undrain(web, request).await,
     };
     response.map(|body| body.keeping(place))
 }
@@ -210,12 +218,12 @@ fn unavailable(error: &Unavailable) -> Response<Body> {
 }
 
 fn not_found(web: &Web, surface: Surface) -> Response<Body> {
-    let probe = match surface {
-        Surface::Tcp => "",
-        Surface::Unix => ", POST /api/v1/probe",
+    let posts = match surface {
+        Surface::Tcp => String::new(),
+        Surface::Unix => [PROBE, DRAIN, UNDRAIN].map(|path| format!(", POST {path}")).concat(),
     };
     let known = format!(
-        "no such page; there are: /, {}, {HEALTHY}, {READY}, {STATUS}{probe}\n",
+        "no such page; there are: /, {}, {HEALTHY}, {READY}, {STATUS}{posts}\n",
         web.options.telemetry_path
     );
     text(StatusCode::NOT_FOUND, known)

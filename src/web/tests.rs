@@ -1,6 +1,7 @@
 //! The server over real sockets, with an agent's loop and an exposition made for the test.
 
 mod api;
+mod hand;
 mod limits;
 mod routes;
 mod sockets;
@@ -105,7 +106,10 @@ pub(crate) fn agent_showing(view: View) -> agent::Handle {
         while let Some(request) = requests.recv().await {
             match request {
                 agent::Request::View { reply, .. } => drop(reply.send(view.clone())),
-                agent::Request::Probe { .. } | agent::Request::Reloaded(_) | agent::Request::Stop => {
+                agent::Request::Probe { .. }
+                | agent::Request::Hand { .. }
+                | agent::Request::Reloaded(_)
+                | agent::Request::Stop => {
                     panic!("nobody should ask for this")
                 }
             }

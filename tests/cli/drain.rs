@@ -1,5 +1,6 @@
 //! The main job: a failing server is drained, a mended one gets its weight back.
 
+use nix::sys::signal::Signal;
 use serde_json::json;
 
 use crate::agent::Agent;
@@ -83,9 +84,62 @@ fn a_killed_server_is_refused_and_drained() {
     assert_eq!(agent.server(2)["drained"]["reason"], "connect_refused");
 }
 
+/// Another check that goes on passing: it is the servers that fail, not the director.
+fn ports_pass(site: &Site, service: &str) {
+    let text = site.config_text("", service).replace(r#"checks = ["web"]"#, r#"checks = ["web", "port"]"#);
+    std::fs::write(site.config(), text).expect("the configuration is written");
+}
+
+#[test]
+fn when_nobody_passes_the_director_is_the_suspect() {
+    let site = Site::new(3);
+    site.write_config("", "floor = 0");
+    let agent = site.start_up();
+    site.toys.answer(0, 503);
+    agent.wait_weights(&[0, 3, 1]);
+    site.toys.answer(1, 503);
+    agent.wait_weights(&[0, 0, 1]);
+    site.toys.answer(2, 503);
+    agent.wait("held", || {
+        (agent.server(2)["held"] == json!({"reason": "suspect_self", "would": 0})).then_some(())
+    });
+    agent.wait_log(&["this director is the suspect", "\"failing\":3", "\"targets\":3"]);
+    agent.wait_metric("lvs_real_server_change_held", &[("reason", "suspect_self")], 1.0);
+    assert_eq!(agent.metric("lvs_weight_changes_held_total", &[("reason", "suspect_self")]), Some(1.0));
+    assert_eq!(agent.weights(), [0, 0, 1]);
+    site.toys.answer(0, 200);
+    agent.wait_weights(&[5, 0, 0]);
+    agent.wait_log(&["enough targets pass again"]);
+}
+
+#[test]
+fn a_scheduler_that_refuses_clients_at_weight_0_keeps_its_failing_servers() {
+    let site = Site::new(2);
+    let table = site.table_of("127.0.20.100", &[5, 3]).replace("-s wrr", "-s dh");
+    std::fs::write(site.table(), table).expect("the table is written");
+    let agent = site.start_up();
+    agent.wait_log(&["failing real servers stay in rotation here", "\"scheduler\":\"dh\""]);
+    site.toys.answer(0, 503);
+    agent.wait("held", || {
+        (agent.server(0)["held"] == json!({"reason": "scheduler_refuses", "would": 0})).then_some(())
+    });
+    assert_eq!(agent.weights(), [5, 3]);
+    let status = agent.status();
+    let service = &status["virtual_servers"][0];
+    assert_eq!((&service["refuses_at_zero"], &service["on_failure"]), (&json!(true), &json!("observe")));
+    let out = site.ask(&["status"]).expect_code(0).out;
+    assert!(out.contains("failing real servers stay in: dh would refuse"), "{out}");
+
+    site.write_config("", "on-failure = \"weight-0\"");
+    agent.signal(Signal::SIGHUP);
+    agent.wait_weights(&[0, 3]);
+    agent.wait_log(&["this scheduler refuses the clients", "\"scheduler\":\"dh\""]);
+}
+
 #[test]
 fn the_last_server_stays_in() {
     let site = Site::new(3);
+    ports_pass(&site, "");
     let agent = site.start_up();
     site.toys.answer_all(503);
     let held = agent.wait("one is held by the floor", || {
@@ -119,7 +173,7 @@ fn the_last_server_stays_in() {
 #[test]
 fn a_floor_of_zero_lets_checks_empty_a_service() {
     let site = Site::new(2);
-    site.write_config("", "floor = 0");
+    ports_pass(&site, "floor = 0");
     let agent = site.start_up();
     site.toys.answer_all(503);
     agent.wait_weights(&[0, 0]);

@@ -3,7 +3,7 @@
 use crate::agent::{finish, lvs_agent};
 use crate::golden;
 
-const VERBS: [&str; 5] = ["run", "demo", "check-config", "status", "probe"];
+const VERBS: [&str; 7] = ["run", "demo", "check-config", "status", "drain", "undrain", "probe"];
 
 /// Each with its variable.
 const RUN_FLAGS: [(&str, &str); 11] = [
@@ -67,6 +67,18 @@ fn the_flags_of_the_other_verbs() {
         ("demo", &["--log.level", "--log.format"][..]),
         ("check-config", &["<FILE>"]),
         ("status", &["[VS]", "--json", "--agent <URL>", "--control-socket <PATH>"]),
+        (
+            "drain",
+            &[
+                "<RS>",
+                "--virtual-server <VS>",
+                "--wait[=<DURATION>]",
+                "--reason <TEXT>",
+                "--force",
+                "--control-socket",
+            ],
+        ),
+        ("undrain", &["<RS>", "--virtual-server <VS>", "--ignore-checks", "--control-socket <PATH>"]),
         (
             "probe",
             &["<VS>", "<RS>", "--check <NAME>", "--config <FILE>", "--ipvs.table <FILE>", "--control-socket"],

@@ -3,7 +3,7 @@
 use nix::sys::signal::Signal;
 use serde_json::json;
 
-use crate::agent::Agent;
+use crate::agent::{Agent, finish};
 use crate::site::Site;
 
 #[test]
@@ -120,6 +120,43 @@ fn a_ledger_that_cannot_be_written_holds_drains_until_it_can() {
     agent.wait_log(&["the ledger is saved again"]);
     assert_eq!(site.ledger()["entries"][0]["real_server"], site.real_server(1));
     assert_eq!(agent.status()["ledger"]["error"], json!(null));
+}
+
+#[test]
+fn a_state_directory_that_cannot_be_used_from_the_start_stops_drains_and_nothing_else() {
+    let site = Site::new(2);
+    std::fs::write(site.path("state"), "in the way").expect("written");
+    let agent = site.start_up();
+    site.toys.answer(1, 503);
+    held_unsaved(&agent, 1);
+    let error = agent.status()["ledger"]["error"].as_str().unwrap_or_default().to_owned();
+    let path = site.path("state").display().to_string();
+    assert!(error.contains(&path) && error.contains("restarted"), "{error}");
+    assert_eq!(agent.get("/-/healthy").status, 200);
+    agent.stop();
+    std::fs::remove_file(site.path("state")).expect("removed");
+    site.start().wait_weights(&[5, 0]);
+}
+
+/// The lab has every point, on a real table.
+#[test]
+fn a_failpoint_kills_where_it_is_told_to_and_nowhere_by_accident() {
+    let site = Site::new(2);
+    for (text, says) in [("after_save:2", None), ("aftersave", Some("before_save, mid_save, after_save"))] {
+        let mut command = site.command();
+        command.env("LVS_AGENT_FAILPOINT", text);
+        site.toys.answer(1, 503);
+        let ended = finish(command);
+        assert!(ended.err.contains("LVS_AGENT_FAILPOINT"), "{ended:?}");
+        match says {
+            Some(says) => assert!(ended.expect_code(78).err.contains(says)),
+            None => {
+                assert!(ended.code.is_none() && ended.err.contains("WARN"), "a signal: {ended:?}");
+                // The second save marks the first drain done.
+                assert_eq!(site.ledger()["entries"][0]["state"], "done");
+            }
+        }
+    }
 }
 
 /// Down, in the table at its weight, and held for want of a ledger.

@@ -2,6 +2,7 @@
 //! exit codes. What needs a kernel's table is in tests/lab.
 
 mod agent;
+mod by_hand;
 mod commands;
 mod demo;
 mod drain;

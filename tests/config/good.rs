@@ -6,7 +6,8 @@ use std::time::Duration;
 
 use lvs_agent::config::{Config, ListenAddr, Settings};
 use lvs_agent::model::{
-    BodyMatch, CheckKind, CheckSpec, Close, Floor, HttpOptions, Mode, Pace, Policy, ScopedAddr, TlsOptions,
+    BodyMatch, CheckKind, CheckSpec, Close, Floor, HttpOptions, Mode, OnFailure, Pace, Policy, ScopedAddr,
+    TlsOptions,
 };
 
 use super::{GENERATED, directory, rendered, valid};
@@ -35,10 +36,12 @@ fn all_defaults() {
     assert_eq!(policy.mode, Some(Mode::Enforce));
     assert_eq!(policy.poll_interval, seconds(2));
     assert_eq!(policy.ledger_max_age, seconds(168 * 3600));
+    assert_eq!(policy.suspect_self_percent, 100);
     let [service] = policy.services.as_slice() else { panic!("{policy:?}") };
     assert_eq!(service.matches[0].to_string(), "10.10.0.100:80/tcp");
     assert_eq!((service.name.as_deref(), service.floor, service.quorum), (None, Floor::Count(1), 1));
     assert_eq!((service.capacity_low, service.mode), (0.5, Mode::Enforce));
+    assert_eq!(service.on_failure, None);
     let [check] = service.checks.as_slice() else { panic!("{service:?}") };
     assert_eq!(check.name, "tcp");
     let pace = Pace {
@@ -79,15 +82,16 @@ fn every_key_is_taken() {
     assert_eq!(telemetry_path, "/lvs/metrics");
     assert_eq!(state_directory, Path::new("/srv/lvs"));
     assert_eq!(control_socket, Path::new("/srv/lvs/control.sock"));
-    let Policy { mode, poll_interval, ledger_max_age, services } = &config.policy;
+    let Policy { mode, poll_interval, ledger_max_age, suspect_self_percent, services } = &config.policy;
+    assert_eq!(*suspect_self_percent, 80);
     assert_eq!((*mode, *poll_interval), (Some(Mode::Observe), Duration::from_millis(500)));
     assert_eq!(*ledger_max_age, seconds(24 * 3600));
     let [shop, rest] = services.as_slice() else { panic!("{services:?}") };
     assert_eq!(shop.matches[1].to_string(), "[2001:db8::/64]:*/tcp");
     assert_eq!((shop.name.as_deref(), shop.floor, shop.quorum), (Some("shop"), Floor::Percent(50), 2));
-    assert_eq!(shop.capacity_low, 0.75);
+    assert_eq!((shop.capacity_low, shop.on_failure), (0.75, Some(OnFailure::Observe)));
     assert_eq!(shop.mode, Mode::Observe, "the weaker of the global one and its own");
-    assert_eq!(rest.floor, Floor::Count(0));
+    assert_eq!((rest.floor, rest.on_failure), (Floor::Count(0), Some(OnFailure::WeightZero)));
     assert_eq!(rest.matches[0].to_string(), "fwmark:7/*");
     let names: Vec<&str> = shop.checks.iter().map(|check| check.name.as_str()).collect();
     assert_eq!(names, ["web", "inherits"]);

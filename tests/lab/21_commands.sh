@@ -48,7 +48,7 @@ expect_eq "who drained it, in the JSON" "$(json real_servers 10.10.0.21:80 drain
 crash r2
 wait_for "the service is down" 15 metric_is 0 lvs_virtual_server_up virtual_server=$WEB
 agent_run 1 status
-expect_match "why it is held" "$OUT" 'floor'
+expect_match "why it is held" "$OUT" 'held by suspect_self'
 agent_run 1 status --agent $URL
 expect_match "another director's" "$OUT" '10\.10\.0\.22:80'
 agent_stop

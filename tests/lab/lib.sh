@@ -82,20 +82,35 @@ host() { # NAME OCTET
   plug "$1" "$2"
 }
 
-real_server() { # N: the host rN with the VIP on lo, quiet on ARP, its HTTP server running
+real_server() { # N [BEHAVIOUR]: the host rN with the VIP on lo, quiet on ARP, its HTTP server running
   host "r$1" $((20 + $1))
   in_ns "r$1" sysctl -qw net.ipv4.conf.all.arp_ignore=1 net.ipv4.conf.all.arp_announce=2
   ip -n "r$1" -batch - <<END
 addr add $VIP/32 dev lo
 addr add $VIP6/128 dev lo nodad
 END
-  serve "r$1"
+  serve "r$1" "${@:2}"
 }
 
 cluster() { # N: a client and N real servers
   local n
   host client 200
   for ((n = 1; n <= $1; n++)); do real_server "$n"; done
+}
+
+actors() { # N: as cluster, of real servers that do as they are told
+  local n
+  mkdir "$T/as"
+  host client 200
+  for ((n = 1; n <= $1; n++)); do
+    act "r$n" good
+    real_server "$n" "@$T/as/$(rip "r$n")"
+  done
+}
+
+act() { # HOST good|unavailable|…: from its next request on (lab-tools knows more words); costs no process
+  local octet=$((20 + ${1#r}))
+  echo "$2" >"$T/as/10.10.0.$octet"
 }
 
 rip() { echo "10.10.0.$((20 + ${1#r}))"; }
@@ -151,6 +166,22 @@ weight() { # SERVICE RS
 weight_is() { [ "$(weight "$1" "$2")" = "$3" ]; }
 table_is() { [ "$(ipvsadm -Sn)" = "$1" ]; }
 
+weights_are() { # WEIGHT...: of r1, r2, … in $WEB; costs no process
+  local line want key n=0 service=
+  local -A found=()
+  while read -r -a line; do
+    case ${line[0]} in
+      TCP | UDP | FWM) service=${line[1]} ;;
+      '->') found[$service ${line[1]}]=${line[3]} ;;
+    esac
+  done </proc/net/ip_vs
+  for want in "$@"; do
+    n=$((n + 1))
+    printf -v key '0A0A0064:0050 0A0A00%02X:0050' $((20 + n))
+    [ "${found[$key]:-absent}" = "$want" ] || return 1
+  done
+}
+
 journal_start() { # from here on each change of the table is a line in $T/journal
   "$TOOLS" journal "$T/journal" 2>>"$T/tools.log" &
   disown
@@ -195,6 +226,11 @@ match = ["*:*/tcp"]
 checks = ["web"]
 ${1:-}
 END
+}
+
+quick_config() { # as default_config, but five times a second, and the table is read as often
+  default_config
+  sed -i -e 's/^interval = .*/interval = "200ms"/' -e '1i [ipvs]\npoll-interval = "200ms"' "$T/agent.toml"
 }
 
 agent_spawn() { # [ARG]...: as agent_start, without waiting
@@ -288,8 +324,7 @@ ip netns add lan
 ip -n lan link add br0 type bridge
 ip -n lan link set br0 up
 plug d1 11
-# The IPv6 one as keepalived adds it: deprecated, or the kernel would take it as the source of what the director sends.
 ip -batch - <<END
 addr add $VIP/32 dev eth0
-addr add $VIP6/128 dev eth0 nodad preferred_lft 0
+addr add $VIP6/128 dev eth0 nodad
 END

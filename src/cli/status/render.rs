@@ -25,6 +25,10 @@ pub(super) fn status(status: &Status, note: Option<&str>, screen: &mut Screen<'_
     for (at, (service, rows)) in services.iter().enumerate() {
         writeln!(screen.out)?;
         service_line(service, screen)?;
+        if let Some(hint) = failure_hint(service) {
+            let hint = screen.paint(Paint::Warn, &printable(&hint));
+            writeln!(screen.out, "  {hint}")?;
+        }
         if at == 0 {
             Row::titles().write(&widths, screen)?;
         }
@@ -145,6 +149,23 @@ fn service_line(service: &VirtualServerStatus, screen: &mut Screen<'_>) -> io::R
         write!(screen.out, ", observe: nothing is written")?;
     }
     writeln!(screen.out)
+}
+
+/// What a failing real server means here, where it is not simply that its clients are moved.
+fn failure_hint(service: &VirtualServerStatus) -> Option<String> {
+    let scheduler = &service.scheduler;
+    let stays = service.on_failure.as_deref()? == "observe";
+    match (service.refuses_at_zero, stays) {
+        (false, false) => None,
+        (false, true) => Some("failing real servers stay in: on-failure is observe".to_owned()),
+        (true, true) => Some(format!(
+            "failing real servers stay in: {scheduler} would refuse the clients of one at weight 0"
+        )),
+        (true, false) => {
+            let mend = if scheduler == "dh" { "" } else { ": set its fallback flag" };
+            Some(format!("{scheduler} refuses the clients of a real server at weight 0{mend}"))
+        }
+    }
 }
 
 fn summary(status: &Status, screen: &mut Screen<'_>) -> io::Result<()> {

@@ -8,15 +8,18 @@ use crate::logic::event::Event;
 use crate::logic::ledger::EntryState;
 use crate::logic::probes::User;
 use crate::logic::service::tests::dest;
-use crate::logic::world::{key, refused, virtual_server};
-use crate::model::{Floor, Forwarding, LocalReason, Mode, Outcome, Weight};
+use crate::logic::world::{NEVER_SUSPECT, key, refused, virtual_server};
+use crate::model::{
+    DestPattern, Floor, Forwarding, HandOrder, HandRequest, LocalReason, Mode, OnFailure, Outcome,
+    ServicePolicy, Weight,
+};
 
 impl Sim {
     pub(super) fn act(&mut self) {
         let server = self.random.below(u64::from(SERVERS)) as u8 + 1;
         let service = vip(self.random.pick(&[1, 2]));
         let user = (service, key(server));
-        let act = self.random.below(24);
+        let act = self.random.below(27);
         self.note(format!("-- act {act} on {} of {}", user.1, user.0));
         match act {
             0..=4 => drop(self.sick.insert((server, self.random.pick(&[80, 80, 81])), refused())),
@@ -38,6 +41,7 @@ impl Sim {
             20 => self.bad_saves = self.random.pick(&[0, 0, 50, 100]),
             21 => self.bad_reads = self.random.pick(&[0, 0, 50, 100]),
             22 => self.bad_dumps = self.random.pick(&[0, 20]),
+            23..=25 => self.ask_by_hand(user),
             _ => self.step(Event::ViewWanted { max_age: Duration::from_secs(1) }),
         }
         if self.world.dead && self.random.percent(60) {
@@ -57,6 +61,23 @@ impl Sim {
         (truth.given, truth.zero_by_operator) = (weight, weight == 0);
         let vs = self.world.table.get_mut(&user.0).unwrap();
         vs.destinations.iter_mut().find(|d| d.key == user.1).unwrap().weight = Weight(weight);
+        self.disturbed.insert(user.0, self.world.now.mono);
+    }
+
+    fn ask_by_hand(&mut self, user: User) {
+        let order = match self.random.below(4) {
+            0 | 1 => HandOrder::Drain { said: None, force: self.random.percent(30) },
+            2 => HandOrder::Undrain { ignore_checks: false },
+            _ => HandOrder::Undrain { ignore_checks: true },
+        };
+        self.order(user, order);
+    }
+
+    pub(super) fn order(&mut self, user: User, order: HandOrder) {
+        let servers = DestPattern { addr: user.1.addr, port: Some(user.1.port) };
+        let request = HandRequest { servers, service: Some(user.0.to_string()), order };
+        self.step(Event::Hand { id: 0, request });
+        // A write under way was decided without it.
         self.disturbed.insert(user.0, self.world.now.mono);
     }
 
@@ -108,10 +129,14 @@ impl Sim {
             let mode = random.pick(&[Mode::Enforce, Mode::Enforce, Mode::Enforce, Mode::Observe]);
             let checks: &[u16] = random.pick(&[&[80], &[80], &[80, 81], &[81], &[]]);
             if random.percent(90) {
-                services.push(service_policy(n, floor, mode, checks, interval));
+                let on_failure = random.pick(&[None, None, None, Some(OnFailure::Observe)]);
+                services
+                    .push(ServicePolicy { on_failure, ..service_policy(n, floor, mode, checks, interval) });
             }
         }
         self.world.policy.services = services;
+        self.world.policy.suspect_self_percent =
+            self.random.pick(&[NEVER_SUSPECT, NEVER_SUSPECT, 100, 100, 50]);
         self.reload();
     }
 

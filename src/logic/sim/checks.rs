@@ -3,7 +3,7 @@
 use super::{FALL, RISE, Sim, octet, weight_in};
 use crate::logic::controller::POLLS_FRESH;
 use crate::logic::event::TargetId;
-use crate::model::{Mode, Outcome, ServiceKey, View, WeightChange};
+use crate::model::{HeldReason, Mode, OnFailure, Outcome, ServiceKey, Verdict, View, WeightChange};
 
 impl Sim {
     pub(super) fn written(&mut self, change: &WeightChange, weight: u32) {
@@ -14,11 +14,12 @@ impl Sim {
             assert_eq!(weight, truth.given, "it gives back what is not owed: {change:?}");
             return;
         }
+        let by_hand = self.world.controller.keeper.wished_out(&user);
         truth.drained_again += u32::from(std::mem::take(&mut truth.raised));
         assert!(truth.drained_again <= 1, "invariant 4: a second drain of what others raised: {change:?}");
         let (known, policy) = &self.basis;
         let known = known.get(&change.service).copied();
-        if known > self.disturbed.get(&change.service).copied() {
+        if !by_hand && known > self.disturbed.get(&change.service).copied() {
             let floor = policy.services[policy.service_for(&change.service).unwrap()].floor;
             let (now_in, base) = self.in_and_base(&change.service);
             assert!(now_in >= floor.resolve(base), "invariant 1: {now_in} of {base} in: {change:?}");
@@ -34,10 +35,42 @@ impl Sim {
         assert!(fresh, "invariant 6: a write without a fresh snapshot");
         for change in changes {
             let service = policy.service_for(&change.service).map(|at| &policy.services[at]);
-            assert_eq!(service.map(|s| s.mode), Some(Mode::Enforce), "invariant 2: {change:?}");
+            // The one exception: `undrain` gives back what the configuration dropped.
+            let handed_back = service.is_none() && !change.to.is_zero();
+            let managed = service.map(|s| s.mode) == Some(Mode::Enforce);
+            assert!(managed || handed_back, "invariant 2: {change:?}");
+            let wished = self.world.controller.keeper.wished_out(&(change.service, change.dest));
+            let by_checks = change.to.is_zero() && !wished;
+            assert!(!by_checks || !self.nearly_all_fail(), "trap 26: {change:?}");
+            let keeps = service.is_some_and(|s| s.on_failure == Some(OnFailure::Observe));
+            assert!(!by_checks || !keeps, "trap 33: {change:?}");
             let n = octet(change.dest.addr);
             let down = self.runs.iter().any(|((server, _), (_, _, down))| *server == n && *down);
-            assert!(!change.to.is_zero() || down, "invariant 7: drained without {FALL} failures: {change:?}");
+            assert!(!by_checks || down, "invariant 7: drained without {FALL} failures: {change:?}");
+        }
+    }
+
+    /// The last words of all targets again, gone through one by one.
+    fn nearly_all_fail(&self) -> bool {
+        let controller = &self.world.controller;
+        let words: Vec<bool> =
+            controller.probes.targets().filter_map(|target| target.health.failed_last()).collect();
+        let failing = words.iter().filter(|failed| **failed).count();
+        let share = f64::from(controller.policy().suspect_self_percent) / 100.0;
+        words.len() > 1 && failing as f64 >= words.len() as f64 * share
+    }
+
+    /// What fails and is in says why.
+    pub(super) fn all_that_is_kept_is_shown(&self) {
+        let suspects = self.nearly_all_fail();
+        for (key, service) in &self.world.controller.services {
+            for (dest, state) in &service.dests {
+                let weight = weight_in(&self.world.table, &(*key, *dest));
+                let kept = state.verdict == Some(Verdict::Down) && weight.is_some_and(|w| w > 0);
+                assert!(!kept || state.held.is_some(), "{dest} of {key} fails, is in, and nothing holds it");
+                let suspected = state.held.is_some_and(|h| h.reason == HeldReason::SuspectSelf);
+                assert!(!suspected || suspects, "{dest} of {key} is held by a suspicion that is over");
+            }
         }
     }
 
@@ -73,7 +106,7 @@ impl Sim {
             assert_eq!(weight, Some(truth.given), "invariant 5: {} of {}: {truth:?}", user.1, user.0);
         }
         assert!(
-            self.world.disk.as_ref().is_none_or(|l| l.entries.is_empty()),
+            self.world.disk.as_ref().is_none_or(|l| l.entries.is_empty() && l.wishes.is_empty()),
             "invariant 5: {:?}",
             self.world.disk
         );
@@ -83,9 +116,12 @@ impl Sim {
     /// Servers in, and those that the floor counts.
     pub(super) fn in_and_base(&self, service: &ServiceKey) -> (usize, usize) {
         let rows = self.world.table.get(service).into_iter().flat_map(|vs| &vs.destinations);
-        let now_in = rows.clone().filter(|row| !row.weight.is_zero()).count();
-        let ours =
-            rows.filter(|row| row.weight.is_zero() && !self.truth[&(*service, row.key)].zero_by_operator);
+        let wished =
+            |row: &crate::model::RealServer| self.world.controller.keeper.wished_out(&(*service, row.key));
+        let now_in = rows.clone().filter(|row| !row.weight.is_zero() && !wished(row)).count();
+        let ours = rows.filter(|row| {
+            row.weight.is_zero() && !self.truth[&(*service, row.key)].zero_by_operator && !wished(row)
+        });
         (now_in, now_in + ours.count())
     }
 }

@@ -116,7 +116,7 @@ catalogue! {
     LVS_VIRTUAL_SERVER_UP: Gauge, "lvs_virtual_server_up", V, One, Stable,
         "1 if at least quorum real servers are usable: weight above 0 and not judged down", "verdicts, snapshot";
     LVS_VIRTUAL_SERVER_REAL_SERVERS: Gauge, "lvs_virtual_server_real_servers", &["virtual_server", "state"], One, Stable,
-        "Real servers by state, each counted once: drained (weight 0 by hand), down, unknown, up", "verdicts, snapshot";
+        "Real servers by state, each counted once: drained (by hand: lvs-agent drain, or an operator's 0), down, unknown, up", "verdicts, snapshot";
     CAPACITY: Gauge, "lvs_virtual_server_capacity_ratio", V, Ratio, Stable,
         "Weight of the usable real servers / owed weight of all that are not out by hand; no row if nothing is owed",
         "verdicts, snapshot, ledger";
@@ -143,7 +143,7 @@ catalogue! {
     LVS_REAL_SERVER_UP: Gauge, "lvs_real_server_up", R, One, Stable,
         "Combined verdict of the checks: 1 up, 0 down; no row before the first verdict", "health";
     DRAINED: Gauge, "lvs_real_server_drained", &["virtual_server", "real_server", "reason"], One, Stable,
-        "1 while out of rotation: by check, or external (an operator's 0); no row otherwise", "ledger, snapshot";
+        "1 while out of rotation: by check, operator (lvs-agent drain) or external (an operator's 0); no row otherwise", "ledger, snapshot";
     OWED_WEIGHT: Gauge, "lvs_real_server_owed_weight", R, One, Stable,
         "Weight that the owner of the table gave, remembered while drained; no row if never seen above 0",
         "ledger, snapshot";

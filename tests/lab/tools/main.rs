@@ -1,21 +1,31 @@
 //! The small programs that the lab needs inside its kernel, in one binary, so that nothing but cargo builds them.
 //! `lab-tools` alone lists them.
 
+mod chaos;
 mod load;
 mod query;
 mod serve;
 mod table;
 
 use std::io::{self, Write};
+use std::path::Path;
 use std::process::ExitCode;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
+use serve::{Behaviour, Director};
+
 const USAGE: &str = "\
-lab-tools serve ADDR:PORT NAME [BEHAVIOUR]       an HTTP server that answers its name, or misbehaves
+lab-tools serve ADDR:PORT NAME [BEHAVIOUR|@FILE] an HTTP server that answers its name, or misbehaves; the file has a
+                                                 word that holds from the next request on
 lab-tools load ADDR:PORT PAUSE_MS FILE           new connections without end until SIGTERM; one line a request in FILE
 lab-tools referee SERVICE SERVER WEIGHT LIMIT_S [kill PID | run COMMAND...]
                                                  times the kernel's table from then on until the server has WEIGHT
 lab-tools journal FILE                           one line in FILE for each change of the kernel's table
+lab-tools chaos SERVICE KILLS SEED DIR AGENT [ARG]...
+                                                 starts the agent and kills it at random moments, over and over, while
+                                                 servers flap (their words are DIR/as/IP) and an operator edits weights;
+                                                 checks table and DIR/state/ledger.json at each death; prints what each
+                                                 server is owed
 lab-tools get URL [ACCEPT]                       the body of an answer; exit 1 unless 200
 lab-tools time URL ENCODING                      wall time and bytes of an answer (identity, gzip)
 lab-tools metric URL NAME [LABEL=VALUE]...       the value of the one sample that has these labels, or `absent`
@@ -39,8 +49,14 @@ fn main() -> ExitCode {
 
 fn run(words: &[&str]) -> Result<ExitCode, Failure> {
     match words {
-        ["serve", addr, name] => serve::run(addr, name, serve::Behaviour::Good),
-        ["serve", addr, name, behaviour] => serve::run(addr, name, behaviour.parse()?),
+        ["serve", addr, name] => serve::run(addr, name, Director::Fixed(Behaviour::Good)),
+        ["serve", addr, name, how] => {
+            let director = match how.strip_prefix('@') {
+                Some(file) => Director::File(file.into()),
+                None => Director::Fixed(how.parse()?),
+            };
+            serve::run(addr, name, director)
+        }
         ["load", target, pause_ms, file] => load::run(target, Duration::from_millis(pause_ms.parse()?), file),
         ["referee", service, server, weight, limit_s, act @ ..] => {
             let act = match act {
@@ -52,6 +68,9 @@ fn run(words: &[&str]) -> Result<ExitCode, Failure> {
             table::referee(service, server, weight.parse()?, Duration::from_secs(limit_s.parse()?), act)
         }
         ["journal", file] => table::journal(file),
+        ["chaos", service, kills, seed, dir, agent @ ..] => {
+            chaos::run(service, kills.parse()?, seed.parse()?, Path::new(dir), agent)
+        }
         ["get", url] => query::get(url, "*/*"),
         ["get", url, accept] => query::get(url, accept),
         ["time", url, encoding] => query::time(url, encoding),

@@ -1,6 +1,7 @@
 //! A real server's HTTP server, good or hostile. Bound to `[::]`, it answers on every address of its host, so that
 //! one process can also be a whole farm (`ip route add local 10.20.0.0/16 dev lo`).
 
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::str::FromStr;
 use std::sync::Arc;
@@ -46,24 +47,44 @@ impl FromStr for Behaviour {
     }
 }
 
-pub fn run(addr: &str, name: &str, behaviour: Behaviour) -> Result<ExitCode, Failure> {
+/// Who says how to answer a request.
+pub enum Director {
+    Fixed(Behaviour),
+    /// The word in this file at that moment; a file that is being written is `good`.
+    File(PathBuf),
+}
+
+impl Director {
+    fn behaviour(&self) -> std::io::Result<Behaviour> {
+        match self {
+            Director::Fixed(behaviour) => Ok(*behaviour),
+            Director::File(path) => match std::fs::read_to_string(path)?.trim() {
+                "" => Ok(Behaviour::Good),
+                word => word.parse().map_err(std::io::Error::other),
+            },
+        }
+    }
+}
+
+pub fn run(addr: &str, name: &str, director: Director) -> Result<ExitCode, Failure> {
     tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(async {
         let listener = TcpListener::bind(addr).await?;
         let name: Arc<str> = name.into();
+        let director = Arc::new(director);
         loop {
             let (stream, _) = listener.accept().await?;
-            let name = name.clone();
+            let (name, director) = (name.clone(), director.clone());
             // An error is the client gone, which is its right.
-            tokio::spawn(async move { answer(stream, &name, behaviour).await });
+            tokio::spawn(async move { answer(stream, &name, &director).await });
         }
     })
 }
 
-async fn answer(mut stream: TcpStream, name: &str, behaviour: Behaviour) -> std::io::Result<()> {
+async fn answer(mut stream: TcpStream, name: &str, director: &Director) -> std::io::Result<()> {
     while let Some(request) = read_request(&mut stream).await? {
         let request = request.to_ascii_lowercase();
         let last = request.contains("connection: close") || request.contains(" http/1.0\r\n");
-        match behaviour {
+        match director.behaviour()? {
             Behaviour::Good => stream.write_all(reply("200 OK", name, last).as_bytes()).await?,
             Behaviour::Unavailable => {
                 stream.write_all(reply("503 Service Unavailable", name, last).as_bytes()).await?;

@@ -17,7 +17,7 @@ use crate::{Failure, epoch_us, now};
 const PAUSE: Duration = Duration::from_millis(1);
 
 /// Weight by (virtual server, real server). A mark is `fwmark:7`: the file does not show its family.
-type Table = BTreeMap<(String, String), u32>;
+pub type Table = BTreeMap<(String, String), u32>;
 
 /// What the referee does before it looks.
 pub enum Act<'a> {
@@ -77,7 +77,7 @@ pub fn journal(file: &str) -> Result<ExitCode, Failure> {
     }
 }
 
-fn read() -> Result<Table, Failure> {
+pub fn read() -> Result<Table, Failure> {
     let text = fs::read_to_string("/proc/net/ip_vs").map_err(|e| format!("/proc/net/ip_vs: {e}"))?;
     let mut service = String::new();
     let mut table = Table::new();

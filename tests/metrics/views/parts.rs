@@ -119,6 +119,7 @@ pub fn managed(mode: Mode, checks: &[Arc<Check>]) -> ManagedView {
     let phases = checks.iter().flat_map(|check| check.spec.kind.phases());
     ManagedView {
         mode,
+        on_failure: OnFailure::WeightZero,
         up: true,
         quorum: 1,
         floor: 1,
@@ -163,6 +164,7 @@ pub fn real_server(dest: &RealServer, checks: &[Arc<Check>]) -> RealServerView {
         owed: Some(dest.weight),
         desired: dest.weight,
         drained: None,
+        said: None,
         held: None,
         verdict_changed: (!checks.is_empty()).then_some(Wall(NOW.wall.0 - 120.0)),
         transitions: 2,
