@@ -11,7 +11,23 @@ pub mod status;
 #[cfg(test)]
 mod tests;
 
+use std::path::PathBuf;
+
 pub use screen::{Screen, colour_wanted};
+
+/// How a command finds the running agent.
+#[derive(Debug, Clone, clap::Args)]
+pub struct ControlSocket {
+    /// The running agent's control socket
+    #[arg(
+        id = "control_socket",
+        long = "control-socket",
+        value_name = "PATH",
+        env = "LVS_AGENT_CONTROL_SOCKET",
+        default_value = "/run/lvs-agent/control.sock"
+    )]
+    pub socket: PathBuf,
+}
 
 /// Exit codes (the numbers above 2 are those of sysexits.h).
 pub mod exit {

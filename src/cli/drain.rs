@@ -2,12 +2,11 @@
 
 use std::collections::BTreeSet;
 use std::io;
-use std::path::PathBuf;
 use std::time::Duration;
 
 use super::client::{LocalError, local_drain, local_status, local_undrain};
 use super::screen::{Paint, age, printable};
-use super::{Screen, exit};
+use super::{ControlSocket, Screen, exit};
 use crate::config::parse_duration;
 use crate::model::{DestKey, DestPattern, Mono, ServiceKey, check_said};
 use crate::os::Clock;
@@ -40,14 +39,8 @@ pub struct DrainArgs {
     /// Even if a virtual server is left with no real server of weight above 0
     #[arg(long)]
     pub force: bool,
-    /// The running agent's control socket
-    #[arg(
-        long,
-        value_name = "PATH",
-        env = "LVS_AGENT_CONTROL_SOCKET",
-        default_value = "/run/lvs-agent/control.sock"
-    )]
-    pub control_socket: PathBuf,
+    #[command(flatten)]
+    pub control: ControlSocket,
 }
 
 #[derive(Debug, Clone, clap::Args)]
@@ -61,14 +54,8 @@ pub struct UndrainArgs {
     /// Keep it in although its checks fail, until `drain` or a plain `undrain`
     #[arg(long)]
     pub ignore_checks: bool,
-    /// The running agent's control socket
-    #[arg(
-        long,
-        value_name = "PATH",
-        env = "LVS_AGENT_CONTROL_SOCKET",
-        default_value = "/run/lvs-agent/control.sock"
-    )]
-    pub control_socket: PathBuf,
+    #[command(flatten)]
+    pub control: ControlSocket,
 }
 
 fn duration(text: &str) -> Result<Duration, String> {
@@ -89,7 +76,7 @@ pub async fn drain(args: &DrainArgs, screen: &mut Screen<'_>) -> u8 {
         reason: args.reason.clone(),
         force: args.force,
     };
-    let answer = match local_drain(&args.control_socket, &request).await {
+    let answer = match local_drain(&args.control.socket, &request).await {
         Ok(answer) => answer,
         Err(error) => return failed(&error, screen),
     };
@@ -110,7 +97,7 @@ pub async fn undrain(args: &UndrainArgs, screen: &mut Screen<'_>) -> u8 {
         virtual_server: args.virtual_server.clone(),
         ignore_checks: args.ignore_checks,
     };
-    match local_undrain(&args.control_socket, &request).await {
+    match local_undrain(&args.control.socket, &request).await {
         Ok(answer) => {
             let written = show(&answer, screen);
             screen.written(written, exit::OK)
@@ -182,7 +169,7 @@ impl Wait<'_> {
     async fn run(mut self, screen: &mut Screen<'_>) -> u8 {
         let clock = Clock::start();
         loop {
-            let status = match local_status(&self.args.control_socket).await {
+            let status = match local_status(&self.args.control.socket).await {
                 Ok(fetched) => fetched.status,
                 Err(error) => {
                     screen.complain(&format!("{error}; the drain stays, but nobody says how far it is"));

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use super::client::{LocalError, NoAgent, local_probe};
 use super::screen::{Paint, printable, took};
-use super::{Screen, exit};
+use super::{ControlSocket, Screen, exit};
 use crate::model::{DestKey, ServiceKey};
 use crate::status::{ProbeAnswer, ProbeRequest, ProbeStatus};
 
@@ -26,14 +26,8 @@ pub struct ProbeArgs {
     /// An embedded table instead of the kernel's, where no agent runs
     #[arg(long = "ipvs.table", value_name = "FILE", env = "LVS_AGENT_IPVS_TABLE")]
     pub table: Option<PathBuf>,
-    /// The running agent's control socket
-    #[arg(
-        long,
-        value_name = "PATH",
-        env = "LVS_AGENT_CONTROL_SOCKET",
-        default_value = "/run/lvs-agent/control.sock"
-    )]
-    pub control_socket: PathBuf,
+    #[command(flatten)]
+    pub control: ControlSocket,
 }
 
 /// Has the running agent probe; the exit code. Where none answers, the caller may probe by itself
@@ -44,7 +38,7 @@ pub async fn run(args: &ProbeArgs, screen: &mut Screen<'_>) -> Result<u8, NoAgen
         real_server: args.real_server,
         check: args.check.clone(),
     };
-    match local_probe(&args.control_socket, &request).await {
+    match local_probe(&args.control.socket, &request).await {
         Ok(answer) => Ok(show(&answer, screen)),
         Err(LocalError::NoAgent(none)) => Err(none),
         Err(error) => {

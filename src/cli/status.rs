@@ -4,13 +4,12 @@ mod compare;
 mod render;
 
 use std::io;
-use std::path::PathBuf;
 
 use serde::Serialize;
 use tokio::task::JoinSet;
 
 use super::client::{AgentUrl, LocalError, NoAgent, local_status, remote_status};
-use super::{Screen, exit};
+use super::{ControlSocket, Screen, exit};
 use crate::model::ServiceKey;
 use crate::status::{Status, VirtualServerStatus};
 use compare::Disagreement;
@@ -26,14 +25,8 @@ pub struct StatusArgs {
     /// Another director's agent, https://user:password@d2:10190; may be repeated, and shows where they disagree
     #[arg(long = "agent", value_name = "URL")]
     pub agents: Vec<AgentUrl>,
-    /// The running agent's control socket
-    #[arg(
-        long,
-        value_name = "PATH",
-        env = "LVS_AGENT_CONTROL_SOCKET",
-        default_value = "/run/lvs-agent/control.sock"
-    )]
-    pub control_socket: PathBuf,
+    #[command(flatten)]
+    pub control: ControlSocket,
 }
 
 /// Asks the agents named by `--agent`, else the one on the control socket; the exit code. Where none
@@ -42,7 +35,7 @@ pub async fn run(args: &StatusArgs, screen: &mut Screen<'_>) -> Result<u8, NoAge
     if !args.agents.is_empty() {
         return Ok(directors(args, screen).await);
     }
-    let fetched = match local_status(&args.control_socket).await {
+    let fetched = match local_status(&args.control.socket).await {
         Ok(fetched) => fetched,
         Err(LocalError::NoAgent(none)) => return Err(none),
         Err(error) => {

@@ -205,9 +205,14 @@ impl Controller {
         self.read_failure.as_ref()
     }
 
-    /// The table is polled where services are managed, and read once in any case; else when asked.
+    /// Services are managed, or what was taken of earlier ones is still out.
+    fn attends(&self) -> bool {
+        !self.policy.services.is_empty() || !self.keeper.is_empty()
+    }
+
+    /// The table is polled where something is attended to, and read once in any case; else when asked.
     fn polls(&self) -> bool {
-        !self.policy.services.is_empty() || self.last_read.is_none()
+        self.attends() || self.last_read.is_none()
     }
 
     fn read_if_due(&mut self, now: Now, out: &mut Vec<Command>) {
@@ -282,8 +287,8 @@ impl Controller {
         let limit = self.policy.poll_interval * POLLS_FRESH;
         match &self.snapshot {
             None => true,
-            // Without services nothing is polled: a scrape reads anew, and what it got is fresh.
-            Some(_) if self.policy.services.is_empty() && self.read_failure.is_none() => false,
+            // Where nothing is attended to nothing is polled: a scrape reads anew, and what it got is fresh.
+            Some(_) if !self.attends() && self.read_failure.is_none() => false,
             Some(snapshot) => now.since(snapshot.taken.mono) > limit,
         }
     }

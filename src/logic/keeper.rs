@@ -69,6 +69,11 @@ impl Keeper {
         self.ledger.entries.iter()
     }
 
+    /// Nothing is taken and nothing wished.
+    pub fn is_empty(&self) -> bool {
+        self.ledger.is_empty()
+    }
+
     pub fn get(&self, key: &(ServiceKey, DestKey)) -> Option<&Entry> {
         self.ledger.entries.get(key)
     }

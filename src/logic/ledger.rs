@@ -129,8 +129,8 @@ impl Ledger {
         }
     }
 
-    /// True if there is nothing in it that is for one table only.
-    fn is_empty(&self) -> bool {
+    /// Nothing is taken and nothing wished: it is the same for every table.
+    pub fn is_empty(&self) -> bool {
         self.entries.is_empty() && self.wishes.is_empty()
     }
 

@@ -35,6 +35,19 @@ pub struct ServiceFacts {
     pub servers: Vec<ServerFacts>,
 }
 
+impl ServiceFacts {
+    /// Why nothing may be written.
+    fn no_write(&self) -> Option<HeldReason> {
+        let observes = self.mode == Mode::Observe;
+        self.stale.then_some(HeldReason::StaleSnapshot).or(observes.then_some(HeldReason::Observe))
+    }
+
+    /// Why no weight may be taken: that needs a record on disk as well.
+    fn no_drain(&self) -> Option<HeldReason> {
+        self.ledger_unsaved.then_some(HeldReason::LedgerUnsaved).or(self.no_write())
+    }
+}
+
 #[derive(Debug, Clone)]
 pub struct ServerFacts {
     pub key: DestKey,
@@ -98,39 +111,19 @@ pub fn plan(facts: &ServiceFacts) -> Plan {
     let back = give_back(facts, floor, now_in);
     for server in back {
         let Some(owed) = server.owed else { continue };
-        let reason = if facts.stale {
-            Some(HeldReason::StaleSnapshot)
-        } else if facts.mode == Mode::Observe {
-            Some(HeldReason::Observe)
-        } else {
-            None
-        };
-        plan.add(facts.key, server, owed, Direction::Restore, reason);
+        plan.add(facts.key, server, owed, Direction::Restore, facts.no_write());
     }
 
     // An operator's wish is no check's: the floor does not hold it.
     for server in facts.servers.iter().filter(|s| s.wanted_out() && !s.weight.is_zero()) {
-        let reason = if facts.ledger_unsaved {
-            Some(HeldReason::LedgerUnsaved)
-        } else if facts.stale {
-            Some(HeldReason::StaleSnapshot)
-        } else if facts.mode == Mode::Observe {
-            Some(HeldReason::Observe)
-        } else {
-            None
-        };
-        plan.add(facts.key, server, Weight::ZERO, Direction::Drain, reason);
+        plan.add(facts.key, server, Weight::ZERO, Direction::Drain, facts.no_drain());
     }
 
     let mut room = now_in.saturating_sub(floor);
     let short = short(facts, floor, |s| s.verdict != Some(Verdict::Down));
     for server in take_out(facts, short) {
-        let reason = if facts.ledger_unsaved {
-            Some(HeldReason::LedgerUnsaved)
-        } else if facts.stale {
-            Some(HeldReason::StaleSnapshot)
-        } else if facts.mode == Mode::Observe {
-            Some(HeldReason::Observe)
+        let reason = if let Some(reason) = facts.no_drain() {
+            Some(reason)
         } else if server.wish == Some(WishKind::IgnoreChecks) {
             Some(HeldReason::IgnoreChecks)
         } else if server.contested {

@@ -42,7 +42,7 @@ fn the_arguments_are_those_of_the_contract() {
         status.agents.iter().map(ToString::to_string).collect::<Vec<_>>(),
         ["http://d1:10190", "https://d2:10190"]
     );
-    assert_eq!(status.control_socket.to_str(), Some("/s"));
+    assert_eq!(status.control.socket.to_str(), Some("/s"));
     let line = "lvs-agent probe fwmark:7/ipv4 10.10.0.21:80 --check web --control-socket /s";
     let Ok(Command::Probe(probe)) = parse(line) else { panic!("{line}") };
     assert_eq!(probe.virtual_server.to_string(), "fwmark:7/ipv4");

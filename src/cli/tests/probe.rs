@@ -4,6 +4,7 @@ use tokio::sync::watch;
 
 use super::{Output, Screen, assert_text, on_screen};
 use crate::agent::{Handle, ProbeRefused, Request};
+use crate::cli::ControlSocket;
 use crate::cli::probe::{ProbeArgs, run, show};
 use crate::status::{ProbeAnswer, ProbePhases, ProbeStatus};
 use crate::web::tests::FakeExposition;
@@ -64,15 +65,15 @@ async fn the_running_agent_probes_or_says_why_not() {
         virtual_server: "10.10.0.100:80/tcp".parse().unwrap(),
         real_server: "10.10.0.21:80".parse().unwrap(),
         check: Some("web".to_owned()),
-        control_socket: dir.path().join("control.sock"),
+        control: ControlSocket { socket: dir.path().join("control.sock") },
     };
     let none = on_screen!(false, |screen| run(&args, screen).await);
-    assert_eq!(none.result.unwrap_err().socket, args.control_socket);
+    assert_eq!(none.result.unwrap_err().socket, args.control.socket);
 
     let (handle, mut requests) = Handle::new();
     let web = Web::new(Options::default(), handle, Arc::new(FakeExposition::default()));
     let (_stop, stopping) = watch::channel(false);
-    tokio::spawn(serve_unix(bind_unix(&args.control_socket).unwrap(), web, stopping));
+    tokio::spawn(serve_unix(bind_unix(&args.control.socket).unwrap(), web, stopping));
     tokio::spawn(async move {
         while let Some(request) = requests.recv().await {
             let Request::Probe { service, check, reply, .. } = request else { panic!("{request:?}") };

@@ -6,6 +6,7 @@ use tokio::sync::watch;
 
 use super::{Output, Screen, assert_text, on_screen, text_of};
 use crate::agent::Handle;
+use crate::cli::ControlSocket;
 use crate::cli::status::{StatusArgs, run, show};
 use crate::model::{View, Weight};
 use crate::status::{Status, samples};
@@ -17,7 +18,7 @@ fn args() -> StatusArgs {
         virtual_server: None,
         json: false,
         agents: Vec::new(),
-        control_socket: PathBuf::from("/nonexistent/control.sock"),
+        control: ControlSocket { socket: PathBuf::from("/nonexistent/control.sock") },
     }
 }
 
@@ -136,7 +137,7 @@ impl Local {
     }
 
     fn args(&self) -> StatusArgs {
-        StatusArgs { control_socket: self.dir.path().join("control.sock"), ..args() }
+        StatusArgs { control: ControlSocket { socket: self.dir.path().join("control.sock") }, ..args() }
     }
 }
 
@@ -165,10 +166,10 @@ async fn no_agent_is_a_case_of_its_own() {
     assert_eq!((none.out.as_str(), none.err.as_str()), ("", ""));
 
     let dir = tempfile::tempdir().unwrap();
-    let stale = StatusArgs { control_socket: dir.path().join("control.sock"), ..args() };
-    drop(bind_unix(&stale.control_socket).unwrap());
+    let stale = StatusArgs { control: ControlSocket { socket: dir.path().join("control.sock") }, ..args() };
+    drop(bind_unix(&stale.control.socket).unwrap());
     let none = on_screen!(false, |screen| run(&stale, screen).await).result.unwrap_err();
-    assert_eq!(none.socket, stale.control_socket);
+    assert_eq!(none.socket, stale.control.socket);
 
     // One that answers, but has nothing to say.
     let (handle, requests) = Handle::new();

@@ -3,6 +3,7 @@
 use super::{FALL, RISE, Sim, octet, weight_in};
 use crate::logic::controller::POLLS_FRESH;
 use crate::logic::event::TargetId;
+use crate::logic::guard::Lately;
 use crate::model::{HeldReason, Mode, OnFailure, Outcome, ServiceKey, Verdict, View, WeightChange};
 
 impl Sim {
@@ -60,13 +61,18 @@ impl Sim {
         words.len() > 1 && failing as f64 >= words.len() as f64 * share
     }
 
-    /// What fails and is in says why.
+    /// What fails and is in says why; one whose last probe passed is on its way up, even where all
+    /// that follow are inconclusive.
     pub(super) fn all_that_is_kept_is_shown(&self) {
+        if self.world.controller.snapshot.is_none() {
+            return; // Without a table there is nothing to plan for, and nothing to show.
+        }
         let suspects = self.nearly_all_fail();
         for (key, service) in &self.world.controller.services {
             for (dest, state) in &service.dests {
                 let weight = weight_in(&self.world.table, &(*key, *dest));
-                let kept = state.verdict == Some(Verdict::Down) && weight.is_some_and(|w| w > 0);
+                let fails = state.verdict == Some(Verdict::Down) && state.lately != Lately::Passing;
+                let kept = fails && weight.is_some_and(|w| w > 0);
                 assert!(!kept || state.held.is_some(), "{dest} of {key} fails, is in, and nothing holds it");
                 let suspected = state.held.is_some_and(|h| h.reason == HeldReason::SuspectSelf);
                 assert!(!suspected || suspects, "{dest} of {key} is held by a suspicion that is over");
