@@ -143,6 +143,7 @@ fn walk(document: &DeTable<'_>, top: Place, files: &mut tls::Files<'_>, faults: 
     let mut reader = Reader::new(&keys::TOP, top, document, faults);
     let mode = reader.optional("mode", values::mode).unwrap_or(Mode::Enforce);
     let suspect_self = reader.optional("suspect-self", values::share);
+    let restore_on_exit = reader.optional("restore-on-exit", values::boolean);
     let web = reader.table("web");
     let state = reader.table("state");
     let control = reader.table("control");
@@ -154,6 +155,7 @@ fn walk(document: &DeTable<'_>, top: Place, files: &mut tls::Files<'_>, faults: 
 
     let mut settings = Settings::default();
     let mut policy = Policy { mode: Some(mode), ..Policy::exporter_only() };
+    policy.restore_on_exit = restore_on_exit.unwrap_or(false);
     policy.suspect_self_percent = suspect_self.unwrap_or(Policy::DEFAULT_SUSPECT_SELF_PERCENT);
     settings.read_web(web, faults);
     settings.read_control(control, faults);

@@ -37,4 +37,4 @@ mod writes;
 pub use controller::{Controller, Start};
 pub use event::{Command, Event, Note, TargetId};
 pub use guard::Tally;
-pub use ledger::{Entry, EntryState, LapseReason, Ledger, Origin, TakenBy, Wish, WishKind};
+pub use ledger::{Entry, EntryState, LapseReason, Ledger, Origin, Raise, TakenBy, Wish, WishKind};

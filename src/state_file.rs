@@ -180,7 +180,7 @@ impl StateDirectory {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::logic::{Entry, EntryState, LapseReason, Origin, TakenBy, Wish, WishKind};
+    use crate::logic::{Entry, EntryState, LapseReason, Origin, Raise, TakenBy, Wish, WishKind};
     use crate::model::{FailReason, Wall, Weight};
 
     fn ledger() -> Ledger {
@@ -188,6 +188,7 @@ mod tests {
         ledger.confirmed = Wall(1_700_000_000.25);
         let entry = Entry {
             owed: Weight(5),
+            from: Weight(3),
             written: Weight::ZERO,
             by: TakenBy::Check,
             reason: Some(FailReason::BadStatus),
@@ -201,6 +202,7 @@ mod tests {
             by: TakenBy::Operator,
             reason: None,
             owed: Weight::MAX,
+            from: Weight::MAX,
             ..entry
         };
         ledger.entries.insert(key("fwmark:7/ipv6", "[fd00::1]:0"), done);
@@ -214,6 +216,8 @@ mod tests {
         ledger.wishes.insert(key("fwmark:7/ipv6", "[fd00::1]:0"), wish.clone());
         let ignoring = Wish { kind: WishKind::IgnoreChecks, owed: None, said: None, ..wish };
         ledger.wishes.insert(key("10.0.0.1:80/tcp", "10.0.1.2:80"), ignoring);
+        let raise = Raise { at: Wall(1_699_999_000.5), yielded: true };
+        ledger.raises.insert(key("10.0.0.1:80/tcp", "10.0.1.3:80"), raise);
         ledger
     }
 
@@ -304,6 +308,26 @@ mod tests {
         }
         let _first = StateDirectory::lock(directory.path()).unwrap();
         assert!(matches!(StateDirectory::open(directory.path()), Err(LockError::Taken { .. })));
+    }
+
+    #[test]
+    fn a_ledger_that_needs_nothing_new_is_written_as_earlier_versions_read_it() {
+        let directory = tempfile::tempdir().unwrap();
+        let state = StateDirectory::lock(directory.path()).unwrap();
+        let written = |ledger: &Ledger| {
+            state.save(ledger).unwrap();
+            let text = std::fs::read_to_string(directory.path().join(FILE_NAME)).unwrap();
+            let value: serde_json::Value = serde_json::from_str(&text).unwrap();
+            (value["format"].as_u64(), text.contains("from"), text.contains("raises"))
+        };
+        assert_eq!(written(&ledger()), (Some(2), true, true));
+        let mut plain = ledger();
+        plain.raises.clear();
+        for entry in plain.entries.values_mut().chain(plain.lapsed.values_mut().map(|(entry, _)| entry)) {
+            entry.from = entry.owed;
+        }
+        assert_eq!(written(&plain), (Some(1), false, false));
+        assert_eq!(state.load().unwrap(), Some(plain));
     }
 
     #[test]

@@ -14,11 +14,13 @@ use crate::model::{
 pub(super) fn of(policy: &Policy, settings: &Settings) -> u64 {
     let mut writer = Writer { state: FNV_OFFSET };
     // Destructured whole, here and below: a new field does not compile until it is written.
-    let Policy { mode, poll_interval, ledger_max_age, suspect_self_percent, services } = policy;
+    let Policy { mode, poll_interval, ledger_max_age, suspect_self_percent, restore_on_exit, services } =
+        policy;
     writer.text(mode.map_or("", |mode| mode.as_str()));
     writer.duration(*poll_interval);
     writer.duration(*ledger_max_age);
     writer.number(u64::from(*suspect_self_percent));
+    writer.number(u64::from(*restore_on_exit));
     writer.list(services, Writer::service);
     let Settings { listen, telemetry_path, state_directory, control_socket } = settings;
     writer.list(listen, |w, listen| w.text(&listen.to_string()));
@@ -78,7 +80,18 @@ impl Writer {
     }
 
     fn service(&mut self, service: &ServicePolicy) {
-        let ServicePolicy { matches, name, checks, floor, quorum, capacity_low, mode, on_failure } = service;
+        let ServicePolicy {
+            matches,
+            name,
+            checks,
+            floor,
+            quorum,
+            capacity_low,
+            mode,
+            on_failure,
+            slow_start,
+            hold_down,
+        } = service;
         self.list(matches, |w, pattern| w.text(&pattern.to_string()));
         self.option(name.as_ref(), |w, name| w.text(name));
         self.list(checks, |w, check| w.check(check));
@@ -87,6 +100,8 @@ impl Writer {
         self.number(capacity_low.to_bits());
         self.text(mode.as_str());
         self.option(on_failure.as_ref(), |w, on_failure| w.text(on_failure.as_str()));
+        self.duration(*slow_start);
+        self.duration(*hold_down);
     }
 
     fn check(&mut self, check: &Check) {

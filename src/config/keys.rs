@@ -65,6 +65,7 @@ const fn tls(name: &'static str, form: &'static str, default: Fallback) -> Key {
 const MODE: &str = "\"enforce\" or \"observe\"";
 const INTERVAL: &str = "a duration from 10ms to 1h, such as \"2s\"";
 const TIMEOUT: &str = "a duration from 10ms to 10m, such as \"1s\"";
+const WAIT: &str = "a duration from 1s to 1h, such as \"30s\"";
 const RUN: &str = "a whole number from 1 to 100";
 const ADDRESS: &str = "an IP address, such as \"10.0.0.2\" or \"fe80::1%eth0\"";
 const FILE: &str = "the path of a PEM file";
@@ -74,6 +75,7 @@ pub static TOP: Section = Section {
     keys: &[
         key("mode", MODE, Value("\"enforce\"")),
         key("suspect-self", "a percentage from \"1%\" to \"100%\"", Value("\"100%\"")),
+        key("restore-on-exit", "true or false", Value("false")),
         key("web", "a table, [web]", Otherwise("its keys' defaults")),
         key("state", "a table, [state]", Otherwise("its keys' defaults")),
         key("control", "a table, [control]", Otherwise("its keys' defaults")),
@@ -82,7 +84,7 @@ pub static TOP: Section = Section {
         key("check", "tables, [check.NAME], at most 1,000", Otherwise("no checks")),
         key("service", "tables in a list, [[service]], at most 10,000", Otherwise("nothing is managed")),
     ],
-    later: &["restore-on-exit", "director"],
+    later: &["director"],
 };
 
 pub static WEB: Section = Section {
@@ -213,9 +215,11 @@ pub static SERVICE: Section = Section {
             "\"weight-0\" or \"observe\"",
             Otherwise("`\"observe\"` for the scheduler dh, `\"weight-0\"` for all others"),
         ),
+        key("slow-start", WAIT, Otherwise("off: the whole weight at once")),
+        key("hold-down", WAIT, Otherwise("off: as soon as it is up")),
         key("mode", MODE, Otherwise("the global mode")),
     ],
-    later: &["slow-start", "hold-down", "path-failure"],
+    later: &["path-failure"],
 };
 
 /// Every section, in the order of the manual.

@@ -1,7 +1,9 @@
 //! `[[service]]`.
 
 use std::collections::BTreeMap;
+use std::ops::RangeInclusive;
 use std::sync::Arc;
+use std::time::Duration;
 
 use toml::de::{DeTable, DeValue};
 
@@ -10,13 +12,15 @@ use super::keys;
 use super::pattern;
 use super::problem::{Faults, Place, quote};
 use super::reader::{Bad, Placed, Reader, nearest};
-use super::values::{floor, mode, name, number, on_failure, percent, text};
+use super::values::{duration, floor, mode, name, number, on_failure, percent, text};
 use crate::model::{Check, Floor, Match, Mode, ServiceKey, ServicePolicy};
 
 const MAX_SERVICES: usize = 10_000;
 /// Of all services together: each is compared with those before it.
 const MAX_PATTERNS: usize = 10_000;
 const MAX_CHECKS_OF_A_SERVICE: usize = 16;
+/// Of `slow-start` and `hold-down`.
+const WAIT: RangeInclusive<Duration> = Duration::from_secs(1)..=Duration::from_secs(3600);
 const DEFAULT_CAPACITY_LOW_PERCENT: u8 = 50;
 
 /// The services in file order, each with the mode that it asks for itself.
@@ -72,6 +76,8 @@ fn read_service(
     let quorum = reader.optional("quorum", number(1..=u32::from(u16::MAX))).unwrap_or(1);
     let capacity_low = reader.optional("capacity-low", percent).unwrap_or(DEFAULT_CAPACITY_LOW_PERCENT);
     let on_failure = reader.optional("on-failure", on_failure);
+    let slow_start = reader.optional("slow-start", duration(WAIT)).unwrap_or(Duration::ZERO);
+    let hold_down = reader.optional("hold-down", duration(WAIT)).unwrap_or(Duration::ZERO);
     let own_mode = reader.optional("mode", mode).unwrap_or(Mode::Enforce);
     reader.finish();
     let policy = ServicePolicy {
@@ -83,6 +89,8 @@ fn read_service(
         capacity_low: f64::from(capacity_low) / 100.0,
         mode: global.weaker(own_mode),
         on_failure,
+        slow_start,
+        hold_down,
     };
     Some((policy, own_mode))
 }

@@ -261,7 +261,7 @@ impl Controller {
         let Some(owed) = done.owed.filter(|_| done.effect != HandEffect::NotWritten) else { return false };
         self.keeper.forget_lapsed(&user);
         let (written, state) = (Weight::ZERO, EntryState::Done);
-        self.keeper.put(user, Entry { owed, written, by, reason: None, since: now.wall, state });
+        self.keeper.put(user, Entry { owed, from: owed, written, by, reason: None, since: now.wall, state });
         if let Some(dest) = self.services.get_mut(&user.0).and_then(|s| s.dests.get_mut(&user.1)) {
             (dest.owed, dest.external_since) = (Some(owed), None);
         }

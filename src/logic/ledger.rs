@@ -25,6 +25,17 @@ pub struct Ledger {
     pub lapsed: BTreeMap<(ServiceKey, DestKey), (Entry, LapseReason)>,
     /// What operators asked for by hand; it lasts until they say otherwise, over reboots too.
     pub wishes: BTreeMap<(ServiceKey, DestKey), Wish>,
+    /// Weights that somebody else raised over a drain of ours, as long as that counts (trap 20).
+    pub raises: BTreeMap<(ServiceKey, DestKey), Raise>,
+}
+
+/// Somebody else raised a weight over our drain.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Raise {
+    /// The last time.
+    pub at: Wall,
+    /// It was the second time within the window: left alone until the verdict changes.
+    pub yielded: bool,
 }
 
 /// What an operator wants of one real server, whatever its checks say.
@@ -82,6 +93,8 @@ impl TakenBy {
 pub struct Entry {
     /// To be given back.
     pub owed: Weight,
+    /// What the kernel had before the last write: the owed weight, or a step of a ramp.
+    pub from: Weight,
     /// What we put there.
     pub written: Weight,
     pub by: TakenBy,
@@ -126,6 +139,7 @@ impl Ledger {
             entries: BTreeMap::new(),
             lapsed: BTreeMap::new(),
             wishes: BTreeMap::new(),
+            raises: BTreeMap::new(),
         }
     }
 
@@ -189,6 +203,7 @@ mod tests {
         ledger.confirmed = Wall(1000.0);
         let entry = Entry {
             owed: Weight(5),
+            from: Weight(5),
             written: Weight::ZERO,
             by: TakenBy::Check,
             reason: None,

@@ -84,6 +84,8 @@ pub fn policy(floor: Floor, mode: Mode) -> Policy {
             capacity_low: 0.5,
             mode,
             on_failure: None,
+            slow_start: Duration::ZERO,
+            hold_down: Duration::ZERO,
         }],
         suspect_self_percent: NEVER_SUSPECT,
         ..Policy::exporter_only()

@@ -132,6 +132,7 @@ impl Controller {
                     .filter(|_| !by_hand);
                 let entry = Entry {
                     owed: change.from,
+                    from: change.from,
                     written: change.to,
                     by: if by_hand { TakenBy::Operator } else { TakenBy::Check },
                     reason,

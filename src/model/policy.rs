@@ -53,6 +53,8 @@ pub struct Policy {
     /// While this share of all targets (1 to 100) failed their last conclusive probe, the director is
     /// the suspect and nothing is taken (trap 26).
     pub suspect_self_percent: u8,
+    /// A clean stop gives back what checks took.
+    pub restore_on_exit: bool,
     /// In file order; the first that matches a virtual server has it.
     pub services: Vec<ServicePolicy>,
 }
@@ -69,6 +71,7 @@ impl Policy {
             poll_interval: Self::DEFAULT_POLL_INTERVAL,
             ledger_max_age: Self::DEFAULT_LEDGER_MAX_AGE,
             suspect_self_percent: Self::DEFAULT_SUSPECT_SELF_PERCENT,
+            restore_on_exit: false,
             services: Vec::new(),
         }
     }
@@ -96,6 +99,10 @@ pub struct ServicePolicy {
     pub mode: Mode,
     /// `None`: what is best for the scheduler.
     pub on_failure: Option<OnFailure>,
+    /// Over which a weight climbs back; zero: at once.
+    pub slow_start: Duration,
+    /// How long a passing server is kept out before its weight is given back; zero: not at all.
+    pub hold_down: Duration,
 }
 
 impl ServicePolicy {

@@ -51,6 +51,10 @@ words! {
         SchedulerRefuses = "scheduler_refuses",
         SuspectSelf = "suspect_self",
         Floor = "floor",
+        /// A flapping server, or one that has just come up, waits before it gets its weight back.
+        HoldDown = "hold_down",
+        /// More changes than one cycle makes; the next ones follow.
+        RateLimit = "rate_limit",
     }
 }
 

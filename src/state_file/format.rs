@@ -1,13 +1,16 @@
-//! Format 1 of `ledger.json`.
+//! `ledger.json`: format 2, and format 1 where nothing of the later one is used.
 //!
 //! An operator may have to read it at 3 a.m.: indented, with the words of the API.
 
 use serde::{Deserialize, Serialize};
 
-use crate::logic::{Entry, EntryState, LapseReason, Ledger, Origin, TakenBy, Wish, WishKind};
+use crate::logic::{Entry, EntryState, LapseReason, Ledger, Origin, Raise, TakenBy, Wish, WishKind};
 use crate::model::{DestKey, FailReason, ServiceKey, Wall, Weight, check_said};
 
-const FORMAT: u32 = 1;
+const FORMAT: u32 = 2;
+
+/// Without `from` and `raises`; still written where neither is needed, so that earlier versions can read it.
+const FORMAT_1: u32 = 1;
 
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -22,6 +25,8 @@ struct File {
     /// Left out where there are none: earlier versions of the agent can then read the file.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     wishes: Vec<WishRow>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    raises: Vec<RaiseRow>,
 }
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -30,6 +35,9 @@ struct Row {
     virtual_server: ServiceKey,
     real_server: DestKey,
     owed: Weight,
+    /// Left out where it is the owed weight.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    from: Option<Weight>,
     written: Weight,
     by: String,
     reason: Option<String>,
@@ -50,6 +58,15 @@ struct WishRow {
     since: Wall,
 }
 
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RaiseRow {
+    virtual_server: ServiceKey,
+    real_server: DestKey,
+    at: Wall,
+    yielded: bool,
+}
+
 /// Only to tell a newer format from a broken file.
 #[derive(Debug, Deserialize)]
 struct Header {
@@ -62,8 +79,8 @@ pub fn parse(bytes: &[u8]) -> Result<Ledger, String> {
     }
     let broken = |e: serde_json::Error| format!("cannot be understood: {e}");
     let header: Header = serde_json::from_slice(bytes).map_err(broken)?;
-    if header.format != FORMAT {
-        return Err(format!("is of format {}, this version knows {FORMAT}", header.format));
+    if ![FORMAT_1, FORMAT].contains(&header.format) {
+        return Err(format!("is of format {}, this version knows {FORMAT_1} and {FORMAT}", header.format));
     }
     let file: File = serde_json::from_slice(bytes).map_err(broken)?;
     let mut ledger = Ledger::new(Origin { boot_id: file.boot_id, table: file.table });
@@ -86,6 +103,10 @@ pub fn parse(bytes: &[u8]) -> Result<Ledger, String> {
         if ledger.wishes.insert(key, wish).is_some() {
             return Err(format!("has two wishes for {} of {}", key.1, key.0));
         }
+    }
+    for row in file.raises {
+        let raise = Raise { at: row.at, yielded: row.yielded };
+        ledger.raises.insert((row.virtual_server, row.real_server), raise);
     }
     Ok(ledger)
 }
@@ -118,24 +139,30 @@ fn entry(row: &Row) -> Result<((ServiceKey, DestKey), Entry), String> {
     };
     let by = TakenBy::ALL.into_iter().find(|by| by.as_str() == row.by);
     let by = by.ok_or_else(|| unknown("`by`", &row.by))?;
-    if row.owed.is_zero() || row.owed > Weight::MAX || row.written > Weight::MAX {
+    let from = row.from.unwrap_or(row.owed);
+    if row.owed.is_zero() || [row.owed, from, row.written].iter().any(|weight| *weight > Weight::MAX) {
         return Err(format!("has an entry of {} with an impossible weight", row.real_server));
     }
-    let entry = Entry { owed: row.owed, written: row.written, by, reason, since: row.since, state };
+    let entry = Entry { owed: row.owed, from, written: row.written, by, reason, since: row.since, state };
     Ok(((row.virtual_server, row.real_server), entry))
 }
 
 pub fn render(ledger: &Ledger) -> std::io::Result<Vec<u8>> {
     let entries = ledger.entries.iter().map(|(key, entry)| row(key, entry, None));
     let lapsed = ledger.lapsed.iter().map(|(key, (entry, reason))| row(key, entry, Some(*reason)));
+    let climbs = |entry: &Entry| entry.from != entry.owed;
+    let later = !ledger.raises.is_empty()
+        || ledger.entries.values().any(climbs)
+        || ledger.lapsed.values().any(|(entry, _)| climbs(entry));
     let file = File {
-        format: FORMAT,
+        format: if later { FORMAT } else { FORMAT_1 },
         boot_id: ledger.origin.boot_id.clone(),
         table: ledger.origin.table.clone(),
         confirmed: ledger.confirmed,
         entries: entries.collect(),
         lapsed: lapsed.collect(),
         wishes: ledger.wishes.iter().map(wish_row).collect(),
+        raises: ledger.raises.iter().map(raise_row).collect(),
     };
     let mut bytes = serde_json::to_vec_pretty(&file)?;
     bytes.push(b'\n');
@@ -153,6 +180,10 @@ fn wish_row(((service, dest), wish): (&(ServiceKey, DestKey), &Wish)) -> WishRow
     }
 }
 
+fn raise_row(((service, dest), raise): (&(ServiceKey, DestKey), &Raise)) -> RaiseRow {
+    RaiseRow { virtual_server: *service, real_server: *dest, at: raise.at, yielded: raise.yielded }
+}
+
 fn row((service, dest): &(ServiceKey, DestKey), entry: &Entry, lapsed: Option<LapseReason>) -> Row {
     let state = match entry.state {
         EntryState::Pending => "pending",
@@ -162,6 +193,7 @@ fn row((service, dest): &(ServiceKey, DestKey), entry: &Entry, lapsed: Option<La
         virtual_server: *service,
         real_server: *dest,
         owed: entry.owed,
+        from: Some(entry.from).filter(|from| *from != entry.owed),
         written: entry.written,
         by: entry.by.as_str().to_owned(),
         reason: entry.reason.map(|r| r.as_str().to_owned()),

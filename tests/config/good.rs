@@ -42,6 +42,7 @@ fn all_defaults() {
     assert_eq!((service.name.as_deref(), service.floor, service.quorum), (None, Floor::Count(1), 1));
     assert_eq!((service.capacity_low, service.mode), (0.5, Mode::Enforce));
     assert_eq!(service.on_failure, None);
+    assert_eq!((service.slow_start, service.hold_down), (Duration::ZERO, Duration::ZERO));
     let [check] = service.checks.as_slice() else { panic!("{service:?}") };
     assert_eq!(check.name, "tcp");
     let pace = Pace {
@@ -82,14 +83,16 @@ fn every_key_is_taken() {
     assert_eq!(telemetry_path, "/lvs/metrics");
     assert_eq!(state_directory, Path::new("/srv/lvs"));
     assert_eq!(control_socket, Path::new("/srv/lvs/control.sock"));
-    let Policy { mode, poll_interval, ledger_max_age, suspect_self_percent, services } = &config.policy;
-    assert_eq!(*suspect_self_percent, 80);
+    let Policy { mode, poll_interval, ledger_max_age, suspect_self_percent, restore_on_exit, services } =
+        &config.policy;
+    assert_eq!((*suspect_self_percent, *restore_on_exit), (80, true));
     assert_eq!((*mode, *poll_interval), (Some(Mode::Observe), Duration::from_millis(500)));
     assert_eq!(*ledger_max_age, seconds(24 * 3600));
     let [shop, rest] = services.as_slice() else { panic!("{services:?}") };
     assert_eq!(shop.matches[1].to_string(), "[2001:db8::/64]:*/tcp");
     assert_eq!((shop.name.as_deref(), shop.floor, shop.quorum), (Some("shop"), Floor::Percent(50), 2));
     assert_eq!((shop.capacity_low, shop.on_failure), (0.75, Some(OnFailure::Observe)));
+    assert_eq!((shop.slow_start, shop.hold_down), (seconds(30), seconds(60)));
     assert_eq!(shop.mode, Mode::Observe, "the weaker of the global one and its own");
     assert_eq!((rest.floor, rest.on_failure), (Floor::Count(0), Some(OnFailure::WeightZero)));
     assert_eq!(rest.matches[0].to_string(), "fwmark:7/*");
