@@ -2,9 +2,10 @@
 //!
 //! [`Controller::step`] takes what happened and the time, and returns what to do. The parts:
 //! `health` turns probe results into verdicts, `schedule` says what is due, `plan` what to change
-//! and what to hold, `guard` whether to trust what we see, `ledger` remembers the weights we took and
+//! and what to hold, `batch` how much of that one cycle makes, `guard` whether to trust what we see, `ledger` remembers the weights we took and
 //! the wishes of operators (`hand`), `report` says what is known.
 
+mod batch;
 mod controller;
 mod event;
 mod guard;

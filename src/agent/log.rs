@@ -24,6 +24,16 @@ pub fn note(note: &Note) {
         Note::Held { service, dest, reason, from, would } => {
             warn!(virtual_server = %service, real_server = %dest, %reason, %from, %would, "a weight change is held");
         }
+        Note::RateLimited { waiting, per_cycle } => {
+            warn!(
+                waiting,
+                per_cycle,
+                "more weight changes are due than one cycle makes: the others follow in the next ones"
+            );
+        }
+        Note::RateLimitOver { after } => {
+            info!(?after, "no weight change waits for the next cycle any more");
+        }
         Note::ChangedByOthers { service, dest, expected, found } => {
             warn!(virtual_server = %service, real_server = %dest, %expected, %found, "somebody else changed the weight");
         }

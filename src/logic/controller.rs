@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::batch::{CHANGES_PER_CYCLE, Turns};
 use super::event::{Command, Event, Note, TargetId};
 use super::guard::Suspicion;
 use super::hand::Pending;
@@ -48,6 +49,10 @@ pub struct Controller {
     pub(super) next_read: Mono,
     pub(super) first_read: Option<Mono>,
     pub(super) cycle: Cycle,
+    pub(super) changes_per_cycle: usize,
+    pub(super) turns: Turns,
+    /// Since when changes wait for the limit.
+    pub(super) limited_since: Option<Mono>,
     /// Services that were written to and not read since: their rows in the snapshot are of before.
     pub(super) unclear: BTreeSet<ServiceKey>,
     pub(super) suspicion: Suspicion,
@@ -127,6 +132,9 @@ impl Controller {
             next_read: now.mono,
             first_read: None,
             cycle: Cycle::Idle,
+            changes_per_cycle: CHANGES_PER_CYCLE,
+            turns: Turns::default(),
+            limited_since: None,
             unclear: BTreeSet::new(),
             suspicion: Suspicion::default(),
             dirty: BTreeSet::new(),

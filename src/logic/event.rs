@@ -86,6 +86,15 @@ pub enum Note {
         from: Weight,
         would: Weight,
     },
+    /// More changes are due than one cycle makes; the next ones make the others.
+    RateLimited {
+        waiting: usize,
+        per_cycle: usize,
+    },
+    /// The last of them are being made.
+    RateLimitOver {
+        after: Duration,
+    },
     /// Somebody else changed a weight that we had a say in.
     ChangedByOthers {
         service: ServiceKey,

@@ -7,8 +7,8 @@ use super::event::{Command, Note};
 use super::ledger::{Entry, EntryState, TakenBy};
 use super::plan::{Plan, ServerFacts, ServiceFacts, plan};
 use crate::model::{
-    Direction, DriftKind, Held, Mono, Now, ServiceKey, VirtualServer, Weight, WeightChange, WriteOutcome,
-    WriteReport,
+    Direction, DriftKind, Held, HeldReason, Mono, Now, ServiceKey, VirtualServer, Weight, WeightChange,
+    WriteOutcome, WriteReport,
 };
 
 impl Controller {
@@ -18,7 +18,7 @@ impl Controller {
             return;
         }
         let Some(snapshot) = self.snapshot.clone() else { return };
-        let mut changes = Changes::new();
+        let mut plans = Vec::new();
         for key in std::mem::take(&mut self.dirty) {
             if self.awaits_disk(&key) {
                 continue; // dirty again once the disk has answered
@@ -26,12 +26,13 @@ impl Controller {
             let Some(service) = snapshot.service(&key) else { continue };
             let Some(facts) = self.facts(service, now.mono) else { continue };
             let plan = plan(&facts);
-            self.note_held(&key, &facts, &plan, out);
-            let due = plan.changes.into_iter().filter(|(change, _)| self.may_write(change, now.mono));
-            changes
-                .extend(due.map(|(change, direction)| ((change.service, change.dest), (change, direction))));
+            plans.push((facts, plan));
         }
-        changes.extend(self.hand_backs(&snapshot));
+        let by_hand = self.hand_backs(&snapshot);
+        let changes = self.next_batch(by_hand, &mut plans, now.mono, out);
+        for (facts, plan) in &plans {
+            self.note_held(facts, plan, out);
+        }
         if changes.is_empty() {
             self.cycle_done(now);
         } else {
@@ -79,9 +80,9 @@ impl Controller {
     }
 
     /// Remembers what is wanted and what is held; counts and logs each hold once.
-    fn note_held(&mut self, key: &ServiceKey, facts: &ServiceFacts, plan: &Plan, out: &mut Vec<Command>) {
-        self.note_suspicion(*key, plan.held.iter().map(|(_, held)| held.reason), out);
-        let Some(state) = self.services.get_mut(key) else { return };
+    fn note_held(&mut self, facts: &ServiceFacts, plan: &Plan, out: &mut Vec<Command>) {
+        self.note_suspicion(facts.key, plan.held.iter().map(|(_, held)| held.reason), out);
+        let Some(state) = self.services.get_mut(&facts.key) else { return };
         state.floor = plan.floor;
         state.floor_reached = plan.floor_reached;
         let held: BTreeMap<_, Held> = plan.held.iter().copied().collect();
@@ -89,20 +90,24 @@ impl Controller {
         for server in &facts.servers {
             let Some(dest) = state.dests.get_mut(&server.key) else { continue };
             dest.wanted = wanted.get(&server.key).copied();
-            if dest.wanted.is_none() {
+            let now_held = held.get(&server.key).copied();
+            let too_slow = now_held.is_some_and(|held| held.reason == HeldReason::RateLimit);
+            if dest.wanted.is_none() && !too_slow {
                 // The verdict asked for nothing, or what it asked for had to wait: that says nothing
                 // about how fast we are.
                 dest.decided = None;
             }
-            let now_held = held.get(&server.key).copied();
             if now_held == dest.held {
                 continue;
             }
             dest.held = now_held;
             let Some(Held { reason, would }) = now_held else { continue };
             *state.weight_changes_held.entry(reason).or_default() += 1;
+            if reason == HeldReason::RateLimit {
+                continue; // all of them are said in one line
+            }
             out.push(Command::Log(Note::Held {
-                service: *key,
+                service: facts.key,
                 dest: server.key,
                 reason,
                 from: server.weight,
@@ -112,7 +117,7 @@ impl Controller {
     }
 
     /// A write that just failed waits for the next poll.
-    fn may_write(&self, change: &WeightChange, now: Mono) -> bool {
+    pub(super) fn may_write(&self, change: &WeightChange, now: Mono) -> bool {
         let dest = self.services.get(&change.service).and_then(|s| s.dests.get(&change.dest));
         dest.is_some_and(|dest| dest.retry_at.is_none_or(|at| at <= now))
     }

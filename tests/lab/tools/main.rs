@@ -1,6 +1,7 @@
 //! The small programs that the lab needs inside its kernel, in one binary, so that nothing but cargo builds them.
 //! `lab-tools` alone lists them.
 
+mod bulk;
 mod chaos;
 mod load;
 mod query;
@@ -26,6 +27,9 @@ lab-tools chaos SERVICE KILLS SEED DIR AGENT [ARG]...
                                                  servers flap (their words are DIR/as/IP) and an operator edits weights;
                                                  checks table and DIR/state/ledger.json at each death; prints what each
                                                  server is owed
+lab-tools set-weights PREFIX FROM TO COUNT       a bare loop: all real servers whose name begins so, with weight FROM
+lab-tools drained LOG PREFIX COUNT LIMIT_S       milliseconds from the decision to the first and the last of so many
+                                                 drains, by the agent's log (--log.level trace); checks the kernel
 lab-tools get URL [ACCEPT]                       the body of an answer; exit 1 unless 200
 lab-tools time URL ENCODING                      wall time and bytes of an answer (identity, gzip)
 lab-tools metric URL NAME [LABEL=VALUE]...       the value of the one sample that has these labels, or `absent`
@@ -70,6 +74,12 @@ fn run(words: &[&str]) -> Result<ExitCode, Failure> {
         ["journal", file] => table::journal(file),
         ["chaos", service, kills, seed, dir, agent @ ..] => {
             chaos::run(service, kills.parse()?, seed.parse()?, Path::new(dir), agent)
+        }
+        ["set-weights", prefix, from, to, count] => {
+            bulk::set_weights(prefix, from.parse()?, to.parse()?, count.parse()?)
+        }
+        ["drained", log, prefix, count, limit_s] => {
+            bulk::drained(log, prefix, count.parse()?, Duration::from_secs(limit_s.parse()?))
         }
         ["get", url] => query::get(url, "*/*"),
         ["get", url, accept] => query::get(url, accept),
