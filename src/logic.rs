@@ -24,6 +24,8 @@ mod table;
 #[cfg(test)]
 mod tests;
 #[cfg(test)]
+mod tests_batch;
+#[cfg(test)]
 mod tests_cycle;
 #[cfg(test)]
 mod tests_first_pass;

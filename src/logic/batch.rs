@@ -49,9 +49,12 @@ impl Turns {
             while picked.len() < room
                 && let Some((service, mut line)) = queue.pop_front()
             {
-                let turn = line.len().min(CHANGES_PER_TURN).min(room - picked.len());
+                let whole = line.len().min(CHANGES_PER_TURN.min(room));
+                let turn = whole.min(room - picked.len());
                 picked.extend(line.drain(..turn).map(|due| ((service, due.0.dest), due)));
-                self.last.insert(direction, service);
+                if turn == whole {
+                    self.last.insert(direction, service);
+                } // else it goes on first in the next cycle
                 if !line.is_empty() {
                     queue.push_back((service, line));
                 }

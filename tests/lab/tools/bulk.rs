@@ -64,7 +64,10 @@ pub fn drained(log: &str, prefix: &str, count: usize, limit: Duration) -> Result
     let (ours, others): (Vec<_>, Vec<_>) = out.partition(|((_, server), _)| server.starts_with(prefix));
     if (drains.len(), ours.len(), others.len()) != (count, count, 0) {
         let (drains, ours, others) = (drains.len(), ours.len(), others.len());
-        return Err(format!("{drains} drains logged; at weight 0 are {ours} of {count}, and {others} others").into());
+        return Err(format!(
+            "{drains} drains logged; at weight 0 are {ours} of {count}, and {others} others"
+        )
+        .into());
     }
     writeln!(io::stdout(), "{} {}", drains.first().ok_or("no drain")?, drains.last().ok_or("no drain")?)?;
     Ok(ExitCode::SUCCESS)
