@@ -22,7 +22,8 @@ use crate::os::Clock;
 use crate::probe::Prober;
 use crate::state_file::StateDirectory;
 
-/// How long a stop waits for a write under way to be read back and put on record.
+/// How long a stop waits for what is under way, and what `restore-on-exit` asks for, to be read back and
+/// put on record.
 const STOP_GRACE: Duration = Duration::from_secs(5);
 
 /// What the loop works with.
@@ -92,6 +93,7 @@ pub async fn run(parts: Parts) -> Ended {
         if let Some(by) = stop_by
             && (controller.at_rest() || clock.mono() >= by)
         {
+            controller.last_words().iter().for_each(log::note);
             return Ended::Stopped;
         }
     }

@@ -29,7 +29,7 @@ pub enum Request {
     Hand { request: HandRequest, reply: oneshot::Sender<Result<Vec<HandDone>, HandRefused>> },
     /// The configuration was read again; `None`: it could not be, the old one stays.
     Reloaded(Option<Reloaded>),
-    /// End, leaving the table as it is.
+    /// End; what becomes of the table, the configuration says.
     Stop,
 }
 

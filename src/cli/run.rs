@@ -246,7 +246,7 @@ pub async fn serve(
     while servers.join_next().await.is_some() {}
     match ended {
         Ok(Ended::Stopped) => {
-            tracing::info!("stopped; the table is left as it is");
+            tracing::info!("stopped");
             Ok(exit::OK)
         }
         Ok(Ended::NoPermission(failure)) => Err(Failure::new(exit::NO_PERMISSION, failure)),

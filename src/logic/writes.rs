@@ -112,12 +112,12 @@ impl Controller {
     }
 
     /// A write that just failed waits for the next poll.
-    fn may_write(&self, change: &WeightChange, now: Mono) -> bool {
+    pub(super) fn may_write(&self, change: &WeightChange, now: Mono) -> bool {
         let dest = self.services.get(&change.service).and_then(|s| s.dests.get(&change.dest));
         dest.is_some_and(|dest| dest.retry_at.is_none_or(|at| at <= now))
     }
 
-    fn start(&mut self, changes: Changes, now: Now, out: &mut Vec<Command>) {
+    pub(super) fn start(&mut self, changes: Changes, now: Now, out: &mut Vec<Command>) {
         let since = self.reconcile_started.take().unwrap_or(now.mono);
         let mut takes = false;
         for (key, (change, direction)) in &changes {
@@ -196,7 +196,8 @@ impl Controller {
         changes.retain(|key, change| {
             let drain = change.1 == Direction::Drain;
             let handed_back = !drain && self.mode_of(&key.0).is_none();
-            let due = (wanted.get(key) == Some(change) || handed_back) && (recorded || !drain);
+            let due = (wanted.get(key) == Some(change) || handed_back)
+                && (!drain || (recorded && !self.drained_in_vain(key)));
             if drain && !due {
                 self.keeper.drop_entry(key);
             }
