@@ -193,7 +193,7 @@ impl Shell {
                         }
                         Request::Probe { .. }
                         | Request::Hand { .. }
-                        | Request::Reloaded(_)
+                        | Request::Reloaded { .. }
                         | Request::Stop => {
                             other = Some(request);
                             break;
@@ -222,12 +222,13 @@ impl Shell {
                 self.step(controller, Event::Hand { id, request }, clock);
                 false
             }
-            Request::Reloaded(reloaded) => {
+            Request::Reloaded { reloaded, reply } => {
                 let event = match reloaded {
                     Some(Reloaded { policy, hash }) => Event::PolicyLoaded { policy, hash },
                     None => Event::PolicyRefused,
                 };
                 self.step(controller, event, clock);
+                let _ = reply.send(());
                 false
             }
             Request::Stop => true,

@@ -1,5 +1,5 @@
 //! The HTTP surface: metrics, readiness and the API, read only over TCP; the unix socket has the
-//! same and may also ask for a probe, a drain or an undrain.
+//! same and may also ask for a probe, a drain, an undrain or a reload.
 //!
 //! The other end is the network: whatever it sends, memory, connections, requests and time are
 //! bounded, and one bad client never keeps the others from their scrape.
@@ -9,6 +9,7 @@ mod bind;
 mod exposition;
 mod guarded_io;
 mod index;
+mod reload;
 mod routes;
 mod server;
 mod stream;
@@ -28,6 +29,7 @@ use crate::metrics::Format;
 use crate::model::View;
 
 pub use bind::{bind_tcp, bind_unix};
+pub use reload::{ReloadAsked, ReloadRefused, Reloads};
 pub use routes::check_telemetry_path;
 
 /// Turns a view into the text that Prometheus reads, and counts requests.
@@ -64,6 +66,8 @@ pub struct Options {
     pub probe_timeout: Duration,
     /// For answers under way when the server stops.
     pub shutdown_grace: Duration,
+    /// `None`: there is no configuration to read again.
+    pub reloads: Option<Reloads>,
 }
 
 impl Default for Options {
@@ -80,6 +84,7 @@ impl Default for Options {
             view_timeout: Duration::from_secs(10),
             probe_timeout: Duration::from_secs(300),
             shutdown_grace: Duration::from_secs(2),
+            reloads: None,
         }
     }
 }
@@ -130,7 +135,7 @@ pub async fn serve_tcp(
     server::serve(listener, web, Surface::Tcp, shutdown).await
 }
 
-/// Like [`serve_tcp`], with the `POST`s of `/api/v1`; removes its socket from the file system at the end.
+/// Like [`serve_tcp`], with the `POST`s; removes its socket from the file system at the end.
 pub async fn serve_unix(
     listener: UnixListener,
     web: Arc<Web>,

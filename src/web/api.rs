@@ -3,7 +3,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::header::CONTENT_LENGTH;
+use bytes::Bytes;
+use http::header::{CONTENT_LENGTH, CONTENT_TYPE};
 use http::{HeaderMap, Method, StatusCode};
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 use hyper::body::Incoming;
@@ -107,7 +108,7 @@ fn hand_status(refused: &HandRefused) -> StatusCode {
     }
 }
 
-fn bad(what: String) -> (StatusCode, String) {
+pub(super) fn bad(what: String) -> (StatusCode, String) {
     (StatusCode::BAD_REQUEST, what)
 }
 
@@ -127,31 +128,49 @@ async fn read_body<T: DeserializeOwned>(
     what: &str,
     example: &str,
 ) -> Result<T, (StatusCode, String)> {
+    json_or_unsaid(request.headers())?;
+    let body = read_bytes(request).await?;
+    serde_json::from_slice(&body)
+        .map_err(|error| bad(format!("the body is no {what} request: {error}; write {example}")))
+}
+
+/// A form or a file that was sent by mistake is told as what it is. Nothing said is JSON meant.
+fn json_or_unsaid(headers: &HeaderMap) -> Result<(), (StatusCode, String)> {
+    let Some(said) = headers.get(CONTENT_TYPE) else { return Ok(()) };
+    let said = String::from_utf8_lossy(said.as_bytes());
+    let essence = said.split(';').next().unwrap_or_default().trim();
+    if essence.eq_ignore_ascii_case(JSON) {
+        return Ok(());
+    }
+    let shown: String = essence.chars().take(100).collect();
+    let text = format!("the body is said to be `{shown}`, and only `{JSON}` is taken (curl: --json '…')");
+    Err((StatusCode::UNSUPPORTED_MEDIA_TYPE, text))
+}
+
+pub(super) async fn read_bytes(request: Request<Incoming>) -> Result<Bytes, (StatusCode, String)> {
     let too_large = || (StatusCode::PAYLOAD_TOO_LARGE, format!("the body is over {MAX_BODY_BYTES} bytes"));
     let announced = request.headers().get(CONTENT_LENGTH).and_then(|v| v.to_str().ok()?.parse::<u64>().ok());
     if announced.is_some_and(|length| length > MAX_BODY_BYTES as u64) {
         return Err(too_large());
     }
     let collected = Limited::new(request.into_body(), MAX_BODY_BYTES).collect();
-    let body = match tokio::time::timeout(BODY_TIMEOUT, collected).await {
+    match tokio::time::timeout(BODY_TIMEOUT, collected).await {
         Err(_) => {
             let limit = BODY_TIMEOUT.as_secs();
-            return Err((StatusCode::REQUEST_TIMEOUT, format!("the body did not arrive within {limit} s")));
+            Err((StatusCode::REQUEST_TIMEOUT, format!("the body did not arrive within {limit} s")))
         }
-        Ok(Err(error)) if error.is::<LengthLimitError>() => return Err(too_large()),
-        Ok(Err(error)) => return Err(bad(format!("the body could not be read: {error}"))),
-        Ok(Ok(body)) => body.to_bytes(),
-    };
-    serde_json::from_slice(&body)
-        .map_err(|error| bad(format!("the body is no {what} request: {error}; write {example}")))
+        Ok(Err(error)) if error.is::<LengthLimitError>() => Err(too_large()),
+        Ok(Err(error)) => Err(bad(format!("the body could not be read: {error}"))),
+        Ok(Ok(body)) => Ok(body.to_bytes()),
+    }
 }
 
-fn refuse(status: StatusCode, error: String) -> Response<Body> {
+pub(super) fn refuse(status: StatusCode, error: String) -> Response<Body> {
     json(status, &ApiError { error })
 }
 
 /// For answers of a few kilobytes.
-fn json(status: StatusCode, value: &impl Serialize) -> Response<Body> {
+pub(super) fn json(status: StatusCode, value: &impl Serialize) -> Response<Body> {
     match serde_json::to_vec(value) {
         Ok(bytes) => respond(status, JSON, Body::whole(bytes)),
         Err(error) => super::routes::text(StatusCode::INTERNAL_SERVER_ERROR, format!("{error}\n")),
