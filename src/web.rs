@@ -56,6 +56,8 @@ pub struct Options {
     pub max_connections: usize,
     /// From a request's first byte to the end of its head.
     pub header_timeout: Duration,
+    /// For a request's whole body.
+    pub body_timeout: Duration,
     /// Between two requests of one connection.
     pub idle_timeout: Duration,
     /// A client that takes nothing of its answer for this long is cut off.
@@ -79,6 +81,7 @@ impl Default for Options {
             max_view_age: Duration::from_secs(2),
             max_connections: 512,
             header_timeout: Duration::from_secs(10),
+            body_timeout: Duration::from_secs(10),
             idle_timeout: Duration::from_secs(120),
             write_timeout: Duration::from_secs(30),
             view_timeout: Duration::from_secs(10),

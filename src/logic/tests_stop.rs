@@ -4,13 +4,12 @@ use std::time::Duration;
 
 use super::event::{Event, Note};
 use super::world::{World, key, policy, service};
-use crate::model::{
-    Floor, HandOrder, HandRequest, Mode, Policy, ReadFailure, Weight, WriteOutcome,
-};
+use crate::model::{Floor, HandOrder, HandRequest, Mode, Policy, ReadFailure, Weight, WriteOutcome};
 
 /// Three servers, of which the first two are out by their checks.
 fn two_taken() -> World {
-    let mut world = World::new(Policy { restore_on_exit: true, ..policy(Floor::DEFAULT, Mode::Enforce) }, &[5, 6, 7]);
+    let mut world =
+        World::new(Policy { restore_on_exit: true, ..policy(Floor::DEFAULT, Mode::Enforce) }, &[5, 6, 7]);
     world.settle();
     world.fail(1);
     world.fail(2);

@@ -20,7 +20,6 @@ use crate::model::{HandRefused, HandRequest, View};
 use crate::status::{ApiError, DrainRequest, HandAnswer, ProbeAnswer, ProbeRequest, Status, UndrainRequest};
 
 const MAX_BODY_BYTES: usize = 64 * 1024;
-const BODY_TIMEOUT: Duration = Duration::from_secs(10);
 /// The disk may be slow; what was taken on by then stays taken on.
 const HAND_TIMEOUT: Duration = Duration::from_secs(30);
 
@@ -44,7 +43,7 @@ pub(super) async fn status(
 }
 
 pub(super) async fn probe(web: &Web, request: Request<Incoming>) -> Response<Body> {
-    let wanted: ProbeRequest = match read_body(request, "probe", PROBE_EXAMPLE).await {
+    let wanted: ProbeRequest = match read_body(web, request, "probe", PROBE_EXAMPLE).await {
         Ok(wanted) => wanted,
         Err((status, text)) => return refuse(status, text),
     };
@@ -61,12 +60,12 @@ pub(super) async fn probe(web: &Web, request: Request<Incoming>) -> Response<Bod
 }
 
 pub(super) async fn drain(web: &Web, request: Request<Incoming>) -> Response<Body> {
-    let body = read_body::<DrainRequest>(request, "drain", DRAIN_EXAMPLE).await;
+    let body = read_body::<DrainRequest>(web, request, "drain", DRAIN_EXAMPLE).await;
     by_hand(web, body.and_then(|asked| asked.try_into().map_err(bad))).await
 }
 
 pub(super) async fn undrain(web: &Web, request: Request<Incoming>) -> Response<Body> {
-    let body = read_body::<UndrainRequest>(request, "undrain", UNDRAIN_EXAMPLE).await;
+    let body = read_body::<UndrainRequest>(web, request, "undrain", UNDRAIN_EXAMPLE).await;
     by_hand(web, body.and_then(|asked| asked.try_into().map_err(bad))).await
 }
 
@@ -124,14 +123,18 @@ fn refusal_status(refused: &ProbeRefused) -> StatusCode {
 }
 
 async fn read_body<T: DeserializeOwned>(
+    web: &Web,
     request: Request<Incoming>,
     what: &str,
     example: &str,
 ) -> Result<T, (StatusCode, String)> {
     json_or_unsaid(request.headers())?;
-    let body = read_bytes(request).await?;
-    serde_json::from_slice(&body)
-        .map_err(|error| bad(format!("the body is no {what} request: {error}; write {example}")))
+    let body = read_bytes(web, request).await?;
+    serde_json::from_slice(&body).map_err(|error| {
+        // It repeats what it does not know, however long that is.
+        let error: String = error.to_string().chars().take(300).collect();
+        bad(format!("the body is no {what} request: {error}; write {example}"))
+    })
 }
 
 /// A form or a file that was sent by mistake is told as what it is. Nothing said is JSON meant.
@@ -147,16 +150,17 @@ fn json_or_unsaid(headers: &HeaderMap) -> Result<(), (StatusCode, String)> {
     Err((StatusCode::UNSUPPORTED_MEDIA_TYPE, text))
 }
 
-pub(super) async fn read_bytes(request: Request<Incoming>) -> Result<Bytes, (StatusCode, String)> {
+pub(super) async fn read_bytes(web: &Web, request: Request<Incoming>) -> Result<Bytes, (StatusCode, String)> {
+    let limit = web.options.body_timeout;
     let too_large = || (StatusCode::PAYLOAD_TOO_LARGE, format!("the body is over {MAX_BODY_BYTES} bytes"));
     let announced = request.headers().get(CONTENT_LENGTH).and_then(|v| v.to_str().ok()?.parse::<u64>().ok());
     if announced.is_some_and(|length| length > MAX_BODY_BYTES as u64) {
         return Err(too_large());
     }
     let collected = Limited::new(request.into_body(), MAX_BODY_BYTES).collect();
-    match tokio::time::timeout(BODY_TIMEOUT, collected).await {
+    match tokio::time::timeout(limit, collected).await {
         Err(_) => {
-            let limit = BODY_TIMEOUT.as_secs();
+            let limit = limit.as_secs_f64();
             Err((StatusCode::REQUEST_TIMEOUT, format!("the body did not arrive within {limit} s")))
         }
         Ok(Err(error)) if error.is::<LengthLimitError>() => Err(too_large()),

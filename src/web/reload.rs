@@ -66,7 +66,7 @@ impl Reloads {
 }
 
 pub(super) async fn reload(web: &Web, request: Request<Incoming>) -> Response<Body> {
-    let body = match read_bytes(request).await {
+    let body = match read_bytes(web, request).await {
         Ok(body) => body,
         Err((status, text)) => return refuse(status, text),
     };
@@ -80,9 +80,8 @@ pub(super) async fn reload(web: &Web, request: Request<Incoming>) -> Response<Bo
     match tokio::time::timeout(RELOAD_TIMEOUT, reloads.ask()).await {
         Err(_) => {
             let limit = RELOAD_TIMEOUT.as_secs();
-            let text = format!(
-                "the configuration was not read within {limit} s; the log says what becomes of it"
-            );
+            let text =
+                format!("the configuration was not read within {limit} s; the log says what becomes of it");
             refuse(StatusCode::GATEWAY_TIMEOUT, text)
         }
         Ok(Err(refused)) => refuse(refused.status(), refused.text().to_owned()),

@@ -1,4 +1,4 @@
-//! TERM and INT stop and leave the table as it is, HUP reloads.
+//! TERM and INT stop, HUP reloads.
 
 use std::os::unix::fs::PermissionsExt;
 
@@ -58,7 +58,10 @@ fn restore_on_exit_gives_back_what_checks_took_and_says_so() {
     assert_eq!(lines(&["the table is left as it is"]), 0, "{}", ended.err);
     let entries = site.ledger()["entries"].clone();
     assert_eq!(entries.as_array().map(Vec::len), Some(1), "{entries}");
-    assert_eq!((&entries[0]["real_server"], &entries[0]["by"]), (&json!(site.real_server(1)), &json!("operator")));
+    assert_eq!(
+        (&entries[0]["real_server"], &entries[0]["by"]),
+        (&json!(site.real_server(1)), &json!("operator"))
+    );
 }
 
 #[test]

@@ -16,8 +16,7 @@ use crate::status::ReloadAnswer;
 use crate::web::ReloadRefused;
 
 const GONE: &str = "the configuration is gone: the old one stays";
-const NONE_BEFORE: &str =
-    "an agent started without a configuration takes none while it runs: restart it";
+const NONE_BEFORE: &str = "an agent started without a configuration takes none while it runs: restart it";
 const RESTART: &str = "listeners, state directory and control socket change only with a restart";
 
 /// What a reload goes by, and what it replaces.
@@ -41,10 +40,8 @@ impl Reload<'_> {
 
     async fn take_over(&mut self) -> Result<ReloadAnswer, ReloadRefused> {
         let loaded = self.load();
-        let policy = loaded.as_ref().ok().map(|new| Reloaded {
-            policy: Arc::new(new.policy.clone()),
-            hash: new.hash,
-        });
+        let policy =
+            loaded.as_ref().ok().map(|new| Reloaded { policy: Arc::new(new.policy.clone()), hash: new.hash });
         if let Err(gone) = self.handle.reloaded(policy).await {
             tracing::error!("{gone}");
             return Err(ReloadRefused::Ended(gone.to_string()));
