@@ -22,7 +22,8 @@ use crate::os::Clock;
 use crate::probe::Prober;
 use crate::state_file::StateDirectory;
 
-/// How long a stop waits for a write under way to be read back and put on record.
+/// How long a stop waits for what is under way, and what `restore-on-exit` asks for, to be read back and
+/// put on record.
 const STOP_GRACE: Duration = Duration::from_secs(5);
 
 /// What the loop works with.
@@ -92,6 +93,7 @@ pub async fn run(parts: Parts) -> Ended {
         if let Some(by) = stop_by
             && (controller.at_rest() || clock.mono() >= by)
         {
+            controller.last_words().iter().for_each(log::note);
             return Ended::Stopped;
         }
     }
@@ -191,7 +193,7 @@ impl Shell {
                         }
                         Request::Probe { .. }
                         | Request::Hand { .. }
-                        | Request::Reloaded(_)
+                        | Request::Reloaded { .. }
                         | Request::Stop => {
                             other = Some(request);
                             break;
@@ -220,12 +222,13 @@ impl Shell {
                 self.step(controller, Event::Hand { id, request }, clock);
                 false
             }
-            Request::Reloaded(reloaded) => {
+            Request::Reloaded { reloaded, reply } => {
                 let event = match reloaded {
                     Some(Reloaded { policy, hash }) => Event::PolicyLoaded { policy, hash },
                     None => Event::PolicyRefused,
                 };
                 self.step(controller, event, clock);
+                let _ = reply.send(());
                 false
             }
             Request::Stop => true,

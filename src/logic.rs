@@ -2,8 +2,9 @@
 //!
 //! [`Controller::step`] takes what happened and the time, and returns what to do. The parts:
 //! `health` turns probe results into verdicts, `schedule` says what is due, `plan` what to change
-//! and what to hold, `batch` how much of that one cycle makes, `guard` whether to trust what we see, `ledger` remembers the weights we took and
-//! the wishes of operators (`hand`), `report` says what is known.
+//! and what to hold, `batch` how much of that one cycle makes, `guard` whether to trust what we see,
+//! `ledger` remembers the weights we took and the wishes of operators (`hand`), `stop` ends it all,
+//! `report` says what is known.
 
 mod batch;
 mod controller;
@@ -20,6 +21,7 @@ mod schedule;
 mod service;
 #[cfg(test)]
 mod sim;
+mod stop;
 mod table;
 #[cfg(test)]
 mod tests;
@@ -33,6 +35,10 @@ mod tests_first_pass;
 mod tests_guard;
 #[cfg(test)]
 mod tests_hand;
+#[cfg(test)]
+mod tests_reload;
+#[cfg(test)]
+mod tests_stop;
 #[cfg(test)]
 mod world;
 mod writes;

@@ -1,5 +1,5 @@
-//! The JSON of the API: `/api/v1/status`, `/api/v1/probe`, `/api/v1/drain` and `/api/v1/undrain`, as the agent writes it and as the
-//! commands read it, from this agent or from one of another version.
+//! The JSON of the API: `/api/v1/status`, `/api/v1/probe`, `/api/v1/drain`, `/api/v1/undrain` and
+//! `/-/reload`, as the agent writes it and as the commands read it, from this agent or from one of another version.
 //!
 //! Stable and additive. Words of closed enums travel as text and unknown fields are ignored, so that
 //! directors of different versions can be compared in the middle of an upgrade.
@@ -7,6 +7,7 @@
 mod convert;
 mod hand;
 mod probe;
+mod reload;
 #[cfg(test)]
 pub(crate) mod samples;
 #[cfg(test)]
@@ -21,6 +22,7 @@ use crate::model::{DestKey, ServiceKey, Weight};
 pub use convert::Rows;
 pub use hand::*;
 pub use probe::*;
+pub use reload::ReloadAnswer;
 
 /// A word of a closed enum of some version of the agent.
 pub type Word = Cow<'static, str>;

@@ -1,5 +1,5 @@
 //! The HTTP surface: metrics, readiness and the API, read only over TCP; the unix socket has the
-//! same and may also ask for a probe, a drain or an undrain.
+//! same and may also ask for a probe, a drain, an undrain or a reload.
 //!
 //! The other end is the network: whatever it sends, memory, connections, requests and time are
 //! bounded, and one bad client never keeps the others from their scrape.
@@ -9,6 +9,7 @@ mod bind;
 mod exposition;
 mod guarded_io;
 mod index;
+mod reload;
 mod routes;
 mod server;
 mod stream;
@@ -28,6 +29,7 @@ use crate::metrics::Format;
 use crate::model::View;
 
 pub use bind::{bind_tcp, bind_unix};
+pub use reload::{ReloadAsked, ReloadRefused, Reloads};
 pub use routes::check_telemetry_path;
 
 /// Turns a view into the text that Prometheus reads, and counts requests.
@@ -54,6 +56,8 @@ pub struct Options {
     pub max_connections: usize,
     /// From a request's first byte to the end of its head.
     pub header_timeout: Duration,
+    /// For a request's whole body.
+    pub body_timeout: Duration,
     /// Between two requests of one connection.
     pub idle_timeout: Duration,
     /// A client that takes nothing of its answer for this long is cut off.
@@ -64,6 +68,8 @@ pub struct Options {
     pub probe_timeout: Duration,
     /// For answers under way when the server stops.
     pub shutdown_grace: Duration,
+    /// `None`: there is no configuration to read again.
+    pub reloads: Option<Reloads>,
 }
 
 impl Default for Options {
@@ -75,11 +81,13 @@ impl Default for Options {
             max_view_age: Duration::from_secs(2),
             max_connections: 512,
             header_timeout: Duration::from_secs(10),
+            body_timeout: Duration::from_secs(10),
             idle_timeout: Duration::from_secs(120),
             write_timeout: Duration::from_secs(30),
             view_timeout: Duration::from_secs(10),
             probe_timeout: Duration::from_secs(300),
             shutdown_grace: Duration::from_secs(2),
+            reloads: None,
         }
     }
 }
@@ -130,7 +138,7 @@ pub async fn serve_tcp(
     server::serve(listener, web, Surface::Tcp, shutdown).await
 }
 
-/// Like [`serve_tcp`], with the `POST`s of `/api/v1`; removes its socket from the file system at the end.
+/// Like [`serve_tcp`], with the `POST`s; removes its socket from the file system at the end.
 pub async fn serve_unix(
     listener: UnixListener,
     web: Arc<Web>,

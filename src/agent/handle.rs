@@ -28,8 +28,8 @@ pub enum Request {
     /// A drain or undrain by hand; answered once it is on disk.
     Hand { request: HandRequest, reply: oneshot::Sender<Result<Vec<HandDone>, HandRefused>> },
     /// The configuration was read again; `None`: it could not be, the old one stays.
-    Reloaded(Option<Reloaded>),
-    /// End, leaving the table as it is.
+    Reloaded { reloaded: Option<Reloaded>, reply: oneshot::Sender<()> },
+    /// End; what becomes of the table, the configuration says.
     Stop,
 }
 
@@ -87,8 +87,11 @@ impl Handle {
         answer.await.map_err(|_| AgentGone)
     }
 
+    /// Comes back when it is in force (or, with `None`, the refusal is on record).
     pub async fn reloaded(&self, reloaded: Option<Reloaded>) -> Result<(), AgentGone> {
-        self.requests.send(Request::Reloaded(reloaded)).await.map_err(|_| AgentGone)
+        let (reply, answer) = oneshot::channel();
+        self.requests.send(Request::Reloaded { reloaded, reply }).await.map_err(|_| AgentGone)?;
+        answer.await.map_err(|_| AgentGone)
     }
 
     pub async fn stop(&self) -> Result<(), AgentGone> {

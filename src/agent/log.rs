@@ -84,6 +84,17 @@ pub fn note(note: &Note) {
         Note::HandDrainEnded { service, dest, found } => {
             warn!(virtual_server = %service, real_server = %dest, %found, "somebody raised the weight over a drain by hand for the second time: the drain has ended");
         }
+        Note::LeftAtStop { taken } => info!(taken, "the table is left as it is"),
+        Note::GaveBackAtStop { given, missed: 0, kept } => {
+            info!(given, kept, "what checks took is given back (restore-on-exit)");
+        }
+        Note::GaveBackAtStop { given, missed, kept } => {
+            warn!(given, missed, kept, "not all that checks took could be given back (restore-on-exit)");
+        }
+        Note::NotGivenBack { service, dest, owed } => {
+            let mend = ipvsadm_line(service, dest, *owed);
+            warn!(virtual_server = %service, real_server = %dest, %owed, mend, "not given back in time; it stays in the ledger, and the next run gives it back when its checks pass");
+        }
         Note::HeldButNotManaged { service, dest, owed } => {
             let mend = ipvsadm_line(service, dest, *owed);
             warn!(virtual_server = %service, real_server = %dest, %owed, mend, "an earlier run took this weight, and the configuration does not let the agent give it back");

@@ -1,5 +1,7 @@
 //! `lvs-agent run`: puts the parts together, serves until told to stop.
 
+mod reload;
+
 use std::net::{SocketAddr, SocketAddrV6};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -10,7 +12,7 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 
 use super::exit;
-use crate::agent::{self, Ended, Handle, Parts, Reloaded};
+use crate::agent::{self, Ended, Handle, Parts};
 use crate::config::{self, Config, ListenAddr, LoadError, Settings};
 use crate::ipvs::Table;
 use crate::logging::LogArgs;
@@ -20,7 +22,8 @@ use crate::model::{Family, Mode, ReadFailure, SharedTelemetry, View};
 use crate::os::{self, Clock, Signal, Signals};
 use crate::probe::Prober;
 use crate::state_file::{Opened, PidLock, StateDirectory};
-use crate::web::{self, Exposition, Options, Web};
+use crate::web::{self, Exposition, Options, ReloadRefused, Reloads, Web};
+use reload::Reload;
 
 pub const DEFAULT_CONFIG: &str = "/etc/lvs-agent/config.toml";
 /// The default of `--web.max-requests`.
@@ -171,9 +174,7 @@ pub async fn serve(
     let mut signals =
         Signals::new().map_err(|e| Failure::new(exit::FAILURE, format!("watching signals failed: {e}")))?;
     let origin = origin(&table)?;
-    let managing = config.policy.mode.is_some();
-    // Held until the end.
-    let mut table_lock = lock_table(&config, &origin)?;
+    let table_lock = lock_table(&config, &origin)?;
     let Opened { directory: state, ledger } = open_state(&config)?;
     let listeners = bind(&config.settings)?;
     let control = bind_control(&config)?;
@@ -186,7 +187,11 @@ pub async fn serve(
         probes_in_flight_limit: probes_in_flight_limit(),
     };
     let (handle, requests) = Handle::new();
+    // The demo has no file to read again; a terminal that is closed ends it.
+    let reloads = matches!(announce, Announce::Log);
+    let (ask, mut reloads_asked) = Reloads::new();
     let options = Options {
+        reloads: reloads.then_some(ask),
         telemetry_path: config.settings.telemetry_path.clone(),
         max_requests: args.max_requests,
         gzip_level: args.gzip_level,
@@ -205,32 +210,33 @@ pub async fn serve(
     let prober = Prober::new(clock);
     let state = state.map(Arc::new);
     let mut agent = tokio::spawn(agent::run(Parts { clock, start, table, prober, state, requests }));
-    // The demo has no file to read again; a terminal that is closed ends it.
-    let reloads = matches!(announce, Announce::Log);
     say_started(&config, &listening, announce);
     os::notify(NotifyState::Ready);
 
-    let mut current = config;
+    let mut reload = Reload { args: &args, origin: &origin, table_lock, current: config, handle: &handle };
+    let mut stopped = false;
     let ended = loop {
         tokio::select! {
             ended = &mut agent => break ended,
             signal = signals.next() => match signal {
-                Signal::Reload if reloads => {
-                    let loaded = effective_config(&args).and_then(|new| {
-                        // From observe to enforce: from now on it writes (trap 57).
-                        if table_lock.is_none() && managing {
-                            table_lock = lock_table(&new, &origin)?;
-                        }
-                        Ok(new)
-                    });
-                    reload(loaded, &mut current, &handle).await;
-                }
+                Signal::Reload if reloads && stopped => {}
+                // The log has what came of it.
+                Signal::Reload if reloads => drop(reload.run().await),
                 Signal::Stop | Signal::Reload => {
                     os::notify(NotifyState::Stopping);
                     // An agent that has ended needs no telling.
                     let _ = handle.stop().await;
+                    stopped = true;
                 }
             },
+            Some(asked) = reloads_asked.recv() => {
+                let answer = match stopped {
+                    true => Err(ReloadRefused::Ended("the agent is about to end".to_owned())),
+                    false => reload.run().await,
+                };
+                // Whoever asked may have gone; what is in force stays so.
+                let _ = asked.send(answer);
+            }
             Some(ended) = servers.join_next() => {
                 let cause = match ended {
                     Ok(Err(error)) => error.to_string(),
@@ -246,7 +252,7 @@ pub async fn serve(
     while servers.join_next().await.is_some() {}
     match ended {
         Ok(Ended::Stopped) => {
-            tracing::info!("stopped; the table is left as it is");
+            tracing::info!("stopped");
             Ok(exit::OK)
         }
         Ok(Ended::NoPermission(failure)) => Err(Failure::new(exit::NO_PERMISSION, failure)),
@@ -373,41 +379,6 @@ fn say_started(config: &Config, listening: &[SocketAddr], announce: Announce) {
             }
         }
     }
-}
-
-/// SIGHUP: a configuration that is broken or gone leaves the old one in force (trap 28).
-async fn reload(loaded: Result<Config, Failure>, current: &mut Config, handle: &Handle) {
-    os::notify(NotifyState::Reloading);
-    let reloaded = match loaded {
-        Ok(new) if new.policy.mode.is_none() && current.policy.mode.is_some() => {
-            tracing::error!("the configuration is gone: the old one stays");
-            None
-        }
-        Ok(new) if new.policy.mode.is_some() && current.policy.mode.is_none() => {
-            tracing::error!("an agent started without a configuration takes none while it runs: restart it");
-            None
-        }
-        Err(failure) => {
-            tracing::error!(error = failure.text, "the configuration cannot be loaded: the old one stays");
-            None
-        }
-        Ok(mut new) => {
-            if new.settings != current.settings {
-                tracing::warn!("listeners, state directory and control socket change only with a restart");
-                new.settings = current.settings.clone();
-            }
-            for warning in &new.warnings {
-                tracing::warn!(line = warning.line, key = warning.key, "{}", warning.message);
-            }
-            tracing::info!(services = new.policy.services.len(), "the configuration is reloaded");
-            *current = new;
-            Some(Reloaded { policy: Arc::new(current.policy.clone()), hash: current.hash })
-        }
-    };
-    if handle.reloaded(reloaded).await.is_err() {
-        tracing::error!("the agent's loop has ended");
-    }
-    os::notify(NotifyState::Ready);
 }
 
 /// Metrics for the web server.

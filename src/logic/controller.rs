@@ -12,6 +12,7 @@ use super::keeper::Keeper;
 use super::ledger::{Ledger, Origin};
 use super::probes::Probes;
 use super::service::{ServiceState, count};
+use super::stop::Stop;
 use crate::model::{
     ConfigFacts, DestKey, Direction, DriftKind, Histogram, Mono, Now, Policy, ProbeReport, ReadFailure,
     ServiceKey, SkipReason, Snapshot, Verdict, Wall, WeightChange,
@@ -78,7 +79,7 @@ pub struct Controller {
     pub(super) handing_back: BTreeSet<(ServiceKey, DestKey)>,
     /// When the present cycle began.
     pub(super) reconcile_started: Option<Mono>,
-    stopping: bool,
+    pub(super) stop: Stop,
     view_wanted: bool,
     /// The read that the wanted view waits for has ended.
     pub(super) view_due: bool,
@@ -151,7 +152,7 @@ impl Controller {
             hands: Vec::new(),
             handing_back: BTreeSet::new(),
             reconcile_started: None,
-            stopping: false,
+            stop: Stop::No,
             view_wanted: false,
             view_due: false,
             generation: 0,
@@ -170,11 +171,13 @@ impl Controller {
             Event::LedgerSaved { generation, result } => self.ledger_saved(generation, result, now, &mut out),
             Event::WeightsSet(report) => self.weights_set(report, now, &mut out),
             Event::Hand { id, request } => self.hand(id, &request, now, &mut out),
-            Event::Stopping => self.stopping = true,
+            Event::Stopping => self.stop(),
             Event::ViewWanted { max_age } => self.view_wanted(max_age, now, &mut out),
         }
         self.suspect(&mut out);
-        if !self.stopping {
+        if self.stopping() {
+            self.give_back_at_stop(now, &mut out);
+        } else {
             self.read_if_due(now, &mut out);
             self.plan_dirty(now, &mut out);
             self.probes.start_due(now.mono, &mut out);
@@ -188,17 +191,18 @@ impl Controller {
 
     /// When to call [`Controller::step`] again with [`Event::Tick`], if nothing happens before.
     pub fn next_wake(&self) -> Option<Mono> {
-        if self.stopping {
+        if self.stopping() {
             // Nothing new is begun, so what is due would be due for ever.
-            return self.keeper.retry_at();
+            return [self.keeper.retry_at(), self.wake_at_stop()].into_iter().flatten().min();
         }
         let read = (self.polls() && self.reading.is_none()).then_some(self.next_read);
         [read, self.probes.next_due(), self.keeper.retry_at()].into_iter().flatten().min()
     }
 
-    /// True if no write is under way and the disk has all that there is to have.
+    /// True if no write is under way, nothing waits to be given back at the end, and the disk has all
+    /// that there is to have.
     pub fn at_rest(&self) -> bool {
-        self.cycle.changes().is_none() && self.keeper.at_rest()
+        self.cycle.changes().is_none() && self.keeper.at_rest() && self.all_given_back()
     }
 
     pub fn policy(&self) -> &Arc<Policy> {
@@ -223,7 +227,7 @@ impl Controller {
         self.attends() || self.last_read.is_none()
     }
 
-    fn read_if_due(&mut self, now: Now, out: &mut Vec<Command>) {
+    pub(super) fn read_if_due(&mut self, now: Now, out: &mut Vec<Command>) {
         if self.polls() && self.next_read <= now.mono {
             self.start_read(now.mono, out);
         }

@@ -30,7 +30,8 @@ pub enum Event {
     LedgerSaved { generation: u64, result: Result<(), String> },
     /// The answer to [`Command::SetWeights`].
     WeightsSet(WriteReport),
-    /// The agent is to end: nothing new is begun, what is under way is brought to its end.
+    /// The agent is to end: what is under way is brought to its end, and nothing new is begun but what
+    /// `restore-on-exit` asks for.
     Stopping,
     /// An operator wants a real server out, or back; answered by [`Command::AnswerHand`].
     Hand { id: u64, request: HandRequest },
@@ -157,6 +158,22 @@ pub enum Note {
         service: ServiceKey,
         dest: DestKey,
         found: Weight,
+    },
+    /// The agent ends, and this many weights stay taken.
+    LeftAtStop {
+        taken: usize,
+    },
+    /// `restore-on-exit`: so many weights were given back, could not be, and were not to be.
+    GaveBackAtStop {
+        given: usize,
+        missed: usize,
+        kept: usize,
+    },
+    /// It should have been given back at the end.
+    NotGivenBack {
+        service: ServiceKey,
+        dest: DestKey,
+        owed: Weight,
     },
     /// We hold a weight of a service that is no longer configured, or is now in observe mode.
     HeldButNotManaged {

@@ -126,16 +126,27 @@ impl Probes {
     /// A target that differs from an earlier one only in its pace goes on from what is known (trap 28).
     pub fn inherit(&mut self, id: TargetId, earlier: TargetId) {
         let Some(old) = self.targets.get(&earlier).filter(|_| earlier != id) else { return };
-        let (health, old) = (old.health.clone(), old.target.clone());
+        let (health, activity, old) = (old.health.clone(), old.activity, old.target.clone());
         let Some(new) = self.targets.get_mut(&id) else { return };
         let pace = new.target.spec.pace;
         let at_that_pace = |old: &Target| {
             let spec = Arc::new(CheckSpec { pace, ..old.spec.as_ref().clone() });
             Target { spec, ..old.clone() }
         };
-        if new.health.last.is_none() && at_that_pace(&old) == *new.target {
-            new.health = health;
-            self.tally.add(&new.health);
+        if new.health.last.is_some() || at_that_pace(&old) != *new.target {
+            return;
+        }
+        new.health = health;
+        self.tally.add(&new.health);
+        // Another interval is spread anew; the same keeps its phase (trap 51), and a verdict that is
+        // being settled does not wait for a longer one.
+        let keeps_time = old.spec.pace.interval == pace.interval || new.health.settling();
+        if keeps_time
+            && let (Activity::Waiting { due }, Activity::Waiting { due: drawn }) = (activity, new.activity)
+        {
+            self.schedule.remove(drawn, id);
+            self.schedule.insert(due, id);
+            new.activity = Activity::Waiting { due };
         }
     }
 

@@ -122,7 +122,7 @@ impl Controller {
         dest.is_some_and(|dest| dest.retry_at.is_none_or(|at| at <= now))
     }
 
-    fn start(&mut self, changes: Changes, now: Now, out: &mut Vec<Command>) {
+    pub(super) fn start(&mut self, changes: Changes, now: Now, out: &mut Vec<Command>) {
         let since = self.reconcile_started.take().unwrap_or(now.mono);
         let mut takes = false;
         for (key, (change, direction)) in &changes {
@@ -201,7 +201,8 @@ impl Controller {
         changes.retain(|key, change| {
             let drain = change.1 == Direction::Drain;
             let handed_back = !drain && self.mode_of(&key.0).is_none();
-            let due = (wanted.get(key) == Some(change) || handed_back) && (recorded || !drain);
+            let due = (wanted.get(key) == Some(change) || handed_back)
+                && (!drain || (recorded && !self.drained_in_vain(key)));
             if drain && !due {
                 self.keeper.drop_entry(key);
             }

@@ -43,7 +43,8 @@ impl FromStr for DestPattern {
         match addr.parse() {
             Ok(addr) => Ok(DestPattern { addr, port: None }),
             Err(_) => Err(format!(
-                "`{text}` is no real server: write 10.10.0.21:80, [2001:db8::21]:80, or the address alone for all its ports"
+                "{} is no real server: write 10.10.0.21:80, [2001:db8::21]:80, or the address alone for all its ports",
+                quoted(text)
             )),
         }
     }
@@ -152,7 +153,8 @@ pub enum HandRefused {
     #[error("{1} has no real server {0}")]
     NoDestThere(DestPattern, String),
     #[error(
-        "there is no virtual server `{0}`: write its key (10.10.0.100:80/tcp, fwmark:7/ipv4) or its configured name"
+        "there is no virtual server {}: write its key (10.10.0.100:80/tcp, fwmark:7/ipv4) or its configured name",
+        quoted(.0)
     )]
     NoService(String),
     #[error(
@@ -188,6 +190,14 @@ pub enum HandRefused {
     NoTable(String),
     #[error("{0} requests by hand wait for the disk already; try again")]
     Busy(usize),
+}
+
+/// Somebody's own words in an answer to them: not more of it than tells them what is meant.
+pub fn quoted(text: &str) -> String {
+    const MOST: usize = 80;
+    let more = if text.chars().nth(MOST).is_some() { "…" } else { "" };
+    let shown: String = text.chars().take(MOST).map(|c| if c.is_control() { '?' } else { c }).collect();
+    format!("`{shown}{more}`")
 }
 
 /// The command that gives a weight back by hand. The forwarding method has to be named too: without
@@ -228,6 +238,11 @@ mod tests {
             let error = text.parse::<DestPattern>().unwrap_err();
             assert!(error.contains(&format!("`{text}` is no real server")), "{error}");
         }
+        let long = format!("9\u{1b}{}", "9".repeat(10_000)).parse::<DestPattern>().unwrap_err();
+        assert!(
+            long.starts_with("`9?999") && long.contains("…` is no real server") && long.len() < 250,
+            "{long}"
+        );
         let all: DestPattern = "10.10.0.21".parse().unwrap();
         assert!(all.matches(&"10.10.0.21:81".parse().unwrap()));
         assert!(!all.matches(&"10.10.0.22:81".parse().unwrap()));

@@ -3,7 +3,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::header::CONTENT_LENGTH;
+use bytes::Bytes;
+use http::header::{CONTENT_LENGTH, CONTENT_TYPE};
 use http::{HeaderMap, Method, StatusCode};
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 use hyper::body::Incoming;
@@ -19,7 +20,6 @@ use crate::model::{HandRefused, HandRequest, View};
 use crate::status::{ApiError, DrainRequest, HandAnswer, ProbeAnswer, ProbeRequest, Status, UndrainRequest};
 
 const MAX_BODY_BYTES: usize = 64 * 1024;
-const BODY_TIMEOUT: Duration = Duration::from_secs(10);
 /// The disk may be slow; what was taken on by then stays taken on.
 const HAND_TIMEOUT: Duration = Duration::from_secs(30);
 
@@ -43,7 +43,7 @@ pub(super) async fn status(
 }
 
 pub(super) async fn probe(web: &Web, request: Request<Incoming>) -> Response<Body> {
-    let wanted: ProbeRequest = match read_body(request, "probe", PROBE_EXAMPLE).await {
+    let wanted: ProbeRequest = match read_body(web, request, "probe", PROBE_EXAMPLE).await {
         Ok(wanted) => wanted,
         Err((status, text)) => return refuse(status, text),
     };
@@ -60,12 +60,12 @@ pub(super) async fn probe(web: &Web, request: Request<Incoming>) -> Response<Bod
 }
 
 pub(super) async fn drain(web: &Web, request: Request<Incoming>) -> Response<Body> {
-    let body = read_body::<DrainRequest>(request, "drain", DRAIN_EXAMPLE).await;
+    let body = read_body::<DrainRequest>(web, request, "drain", DRAIN_EXAMPLE).await;
     by_hand(web, body.and_then(|asked| asked.try_into().map_err(bad))).await
 }
 
 pub(super) async fn undrain(web: &Web, request: Request<Incoming>) -> Response<Body> {
-    let body = read_body::<UndrainRequest>(request, "undrain", UNDRAIN_EXAMPLE).await;
+    let body = read_body::<UndrainRequest>(web, request, "undrain", UNDRAIN_EXAMPLE).await;
     by_hand(web, body.and_then(|asked| asked.try_into().map_err(bad))).await
 }
 
@@ -107,7 +107,7 @@ fn hand_status(refused: &HandRefused) -> StatusCode {
     }
 }
 
-fn bad(what: String) -> (StatusCode, String) {
+pub(super) fn bad(what: String) -> (StatusCode, String) {
     (StatusCode::BAD_REQUEST, what)
 }
 
@@ -123,35 +123,58 @@ fn refusal_status(refused: &ProbeRefused) -> StatusCode {
 }
 
 async fn read_body<T: DeserializeOwned>(
+    web: &Web,
     request: Request<Incoming>,
     what: &str,
     example: &str,
 ) -> Result<T, (StatusCode, String)> {
+    json_or_unsaid(request.headers())?;
+    let body = read_bytes(web, request).await?;
+    serde_json::from_slice(&body).map_err(|error| {
+        // It repeats what it does not know, however long that is.
+        let error: String = error.to_string().chars().take(300).collect();
+        bad(format!("the body is no {what} request: {error}; write {example}"))
+    })
+}
+
+/// A form or a file that was sent by mistake is told as what it is. Nothing said is JSON meant.
+fn json_or_unsaid(headers: &HeaderMap) -> Result<(), (StatusCode, String)> {
+    let Some(said) = headers.get(CONTENT_TYPE) else { return Ok(()) };
+    let said = String::from_utf8_lossy(said.as_bytes());
+    let essence = said.split(';').next().unwrap_or_default().trim();
+    if essence.eq_ignore_ascii_case(JSON) {
+        return Ok(());
+    }
+    let shown: String = essence.chars().take(100).collect();
+    let text = format!("the body is said to be `{shown}`, and only `{JSON}` is taken (curl: --json '…')");
+    Err((StatusCode::UNSUPPORTED_MEDIA_TYPE, text))
+}
+
+pub(super) async fn read_bytes(web: &Web, request: Request<Incoming>) -> Result<Bytes, (StatusCode, String)> {
+    let limit = web.options.body_timeout;
     let too_large = || (StatusCode::PAYLOAD_TOO_LARGE, format!("the body is over {MAX_BODY_BYTES} bytes"));
     let announced = request.headers().get(CONTENT_LENGTH).and_then(|v| v.to_str().ok()?.parse::<u64>().ok());
     if announced.is_some_and(|length| length > MAX_BODY_BYTES as u64) {
         return Err(too_large());
     }
     let collected = Limited::new(request.into_body(), MAX_BODY_BYTES).collect();
-    let body = match tokio::time::timeout(BODY_TIMEOUT, collected).await {
+    match tokio::time::timeout(limit, collected).await {
         Err(_) => {
-            let limit = BODY_TIMEOUT.as_secs();
-            return Err((StatusCode::REQUEST_TIMEOUT, format!("the body did not arrive within {limit} s")));
+            let limit = limit.as_secs_f64();
+            Err((StatusCode::REQUEST_TIMEOUT, format!("the body did not arrive within {limit} s")))
         }
-        Ok(Err(error)) if error.is::<LengthLimitError>() => return Err(too_large()),
-        Ok(Err(error)) => return Err(bad(format!("the body could not be read: {error}"))),
-        Ok(Ok(body)) => body.to_bytes(),
-    };
-    serde_json::from_slice(&body)
-        .map_err(|error| bad(format!("the body is no {what} request: {error}; write {example}")))
+        Ok(Err(error)) if error.is::<LengthLimitError>() => Err(too_large()),
+        Ok(Err(error)) => Err(bad(format!("the body could not be read: {error}"))),
+        Ok(Ok(body)) => Ok(body.to_bytes()),
+    }
 }
 
-fn refuse(status: StatusCode, error: String) -> Response<Body> {
+pub(super) fn refuse(status: StatusCode, error: String) -> Response<Body> {
     json(status, &ApiError { error })
 }
 
 /// For answers of a few kilobytes.
-fn json(status: StatusCode, value: &impl Serialize) -> Response<Body> {
+pub(super) fn json(status: StatusCode, value: &impl Serialize) -> Response<Body> {
     match serde_json::to_vec(value) {
         Ok(bytes) => respond(status, JSON, Body::whole(bytes)),
         Err(error) => super::routes::text(StatusCode::INTERNAL_SERVER_ERROR, format!("{error}\n")),

@@ -13,7 +13,7 @@ use tokio::sync::Semaphore;
 use super::exposition::{accepts_gzip, negotiate, scrape_budget};
 use super::server::Answering;
 use super::stream::{Body, Stream};
-use super::{Exposition, Surface, Web, api, index};
+use super::{Exposition, Surface, Web, api, index, reload};
 use crate::model::View;
 
 const HEALTHY: &str = "/-/healthy";
@@ -22,6 +22,7 @@ const STATUS: &str = "/api/v1/status";
 const PROBE: &str = "/api/v1/probe";
 const DRAIN: &str = "/api/v1/drain";
 const UNDRAIN: &str = "/api/v1/undrain";
+const RELOAD: &str = "/-/reload";
 
 pub(super) const TEXT: &str = "text/plain; charset=utf-8";
 pub(super) const JSON: &str = "application/json";
@@ -53,6 +54,7 @@ enum Route {
     Probe,
     Drain,
     Undrain,
+    Reload,
 }
 
 impl Route {
@@ -68,6 +70,7 @@ impl Route {
             (PROBE, Surface::Unix) => Some(Route::Probe),
             (DRAIN, Surface::Unix) => Some(Route::Drain),
             (UNDRAIN, Surface::Unix) => Some(Route::Undrain),
+            (RELOAD, Surface::Unix) => Some(Route::Reload),
             _ => None,
         }
     }
@@ -77,14 +80,14 @@ impl Route {
             Route::Index | Route::Telemetry | Route::Healthy | Route::Ready | Route::Status => {
                 method == Method::GET || method == Method::HEAD
             }
-            Route::Probe | Route::Drain | Route::Undrain => method == Method::POST,
+            Route::Probe | Route::Drain | Route::Undrain | Route::Reload => method == Method::POST,
         }
     }
 
     fn allowed(self) -> &'static str {
         match self {
             Route::Index | Route::Telemetry | Route::Healthy | Route::Ready | Route::Status => "GET, HEAD",
-            Route::Probe | Route::Drain | Route::Undrain => "POST",
+            Route::Probe | Route::Drain | Route::Undrain | Route::Reload => "POST",
         }
     }
 }
@@ -141,6 +144,7 @@ async fn limited(
         Route::Probe => api::probe(web, request).await,
         Route::Drain => api::drain(web, request).await,
         Route::Undrain => api::undrain(web, request).await,
+        Route::Reload => reload::reload(web, request).await,
     };
     response.map(|body| body.keeping(place))
 }
@@ -220,7 +224,7 @@ fn unavailable(error: &Unavailable) -> Response<Body> {
 fn not_found(web: &Web, surface: Surface) -> Response<Body> {
     let posts = match surface {
         Surface::Tcp => String::new(),
-        Surface::Unix => [PROBE, DRAIN, UNDRAIN].map(|path| format!(", POST {path}")).concat(),
+        Surface::Unix => [PROBE, DRAIN, UNDRAIN, RELOAD].map(|path| format!(", POST {path}")).concat(),
     };
     let known = format!(
         "no such page; there are: /, {}, {HEALTHY}, {READY}, {STATUS}{posts}\n",

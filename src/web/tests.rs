@@ -108,7 +108,7 @@ pub(crate) fn agent_showing(view: View) -> agent::Handle {
                 agent::Request::View { reply, .. } => drop(reply.send(view.clone())),
                 agent::Request::Probe { .. }
                 | agent::Request::Hand { .. }
-                | agent::Request::Reloaded(_)
+                | agent::Request::Reloaded { .. }
                 | agent::Request::Stop => {
                     panic!("nobody should ask for this")
                 }

@@ -41,10 +41,35 @@ pub fn get_unix(socket: &Path, path: &str) -> io::Result<Answer> {
     exchange(stream, "GET", path, "")
 }
 
+/// `rest`: what follows the head, which asks for the end of the connection after the answer.
+pub fn post_unix(socket: &Path, path: &str, headers: &str, rest: &[u8]) -> io::Result<Answer> {
+    let head = format!("POST {path} HTTP/1.1\r\nHost: test\r\nConnection: close\r\n{headers}\r\n");
+    raw_unix(socket, &[head.as_bytes(), rest].concat())
+}
+
+/// Whatever is sent, and what is answered until the connection ends.
+pub fn raw_unix(socket: &Path, bytes: &[u8]) -> io::Result<Answer> {
+    let mut stream = UnixStream::connect(socket)?;
+    stream.set_read_timeout(Some(TIMEOUT))?;
+    stream.set_write_timeout(Some(TIMEOUT))?;
+    // It may answer, and close, before it has read all.
+    let _ = stream.write_all(bytes);
+    let mut answer = Vec::new();
+    let ended = stream.take(MAX_BYTES).read_to_end(&mut answer);
+    if answer.is_empty() {
+        ended?;
+    }
+    parse(answer)
+}
+
 fn exchange(mut stream: impl Read + Write, method: &str, path: &str, headers: &str) -> io::Result<Answer> {
     write!(stream, "{method} {path} HTTP/1.0\r\nHost: test\r\n{headers}\r\n")?;
     let mut bytes = Vec::new();
     stream.take(MAX_BYTES).read_to_end(&mut bytes)?;
+    parse(bytes)
+}
+
+fn parse(bytes: Vec<u8>) -> io::Result<Answer> {
     let broken = || io::Error::other(format!("no HTTP: {}", String::from_utf8_lossy(&bytes)));
     let end = bytes.windows(4).position(|four| four == b"\r\n\r\n").ok_or_else(broken)?;
     let head = String::from_utf8_lossy(&bytes[..end]).to_ascii_lowercase();

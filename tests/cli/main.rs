@@ -2,6 +2,7 @@
 //! exit codes. What needs a kernel's table is in tests/lab.
 
 mod agent;
+mod bad_input;
 mod by_hand;
 mod commands;
 mod demo;
@@ -12,6 +13,7 @@ mod golden;
 mod help;
 mod http;
 mod ledger;
+mod reload;
 mod scrape;
 mod signals;
 mod site;

@@ -1,4 +1,4 @@
-//! TERM and INT stop and leave the table as it is, HUP reloads.
+//! TERM and INT stop, HUP reloads.
 
 use std::os::unix::fs::PermissionsExt;
 
@@ -19,7 +19,8 @@ fn a_stop_leaves_the_table_and_removes_the_socket() {
         let before = std::fs::read_to_string(site.table()).expect("the table");
         agent.signal(signal);
         let ended = agent.wait_end().expect_code(0);
-        assert!(ended.err.contains("the table is left as it is"), "{}", ended.err);
+        let last = ended.err.lines().find(|line| line.contains("the table is left as it is"));
+        assert!(last.is_some_and(|line| line.contains("\"taken\":1")), "{}", ended.err);
         assert!(!ended.err.contains("weight set: restore"), "{}", ended.err);
         assert_eq!(ended.out, "", "all that it says are log lines");
         for line in ended.err.lines() {
@@ -34,6 +35,33 @@ fn a_stop_leaves_the_table_and_removes_the_socket() {
             "read once, never written"
         );
     }
+}
+
+#[test]
+fn restore_on_exit_gives_back_what_checks_took_and_says_so() {
+    let site = Site::new(3);
+    site.write_config("restore-on-exit = true", "");
+    let agent = site.start_up();
+    site.ask(&["drain", &site.real_server(1)]).expect_code(0);
+    site.toys.answer(0, 503);
+    agent.wait_weights(&[0, 0, 1]);
+    let ended = agent.stop();
+    let lines = |parts: &[&str]| {
+        let all = ended.err.lines();
+        all.filter(|line| parts.iter().all(|part| line.contains(part))).count()
+    };
+    let back = [&site.real_server(0), "weight set: restore", "\"from\":\"0\"", "\"to\":\"5\""];
+    assert_eq!(lines(&back), 1, "{}", ended.err);
+    assert_eq!(lines(&["weight set: restore"]), 1, "not what is out by hand: {}", ended.err);
+    let summary = ["what checks took is given back (restore-on-exit)", "\"given\":1", "\"kept\":1"];
+    assert_eq!(lines(&summary), 1, "{}", ended.err);
+    assert_eq!(lines(&["the table is left as it is"]), 0, "{}", ended.err);
+    let entries = site.ledger()["entries"].clone();
+    assert_eq!(entries.as_array().map(Vec::len), Some(1), "{entries}");
+    assert_eq!(
+        (&entries[0]["real_server"], &entries[0]["by"]),
+        (&json!(site.real_server(1)), &json!("operator"))
+    );
 }
 
 #[test]

@@ -207,6 +207,37 @@ failed_between() { # FROM_US TO_US: requests begun in between that failed
   awk -v from="$1" -v to="$2" '$1 >= from && $1 < to && $2 != "ok"' "$T/load"
 }
 
+# ---- keepalived -----------------------------------------------------------------------------------------------------
+
+documented() { # LANGUAGE NAME: that block of docs/operations.md, so that what is tested is what is written there
+  local text; text=$(awk -v fence="\`\`\`$1 $2" '/^```/ { on = $0 == fence; next } on' "$(dirname "$0")/../../docs/operations.md")
+  [ -n "$text" ] || fail "docs/operations.md has no block \`$1 $2\`"
+  echo "$text"
+}
+
+keepalived_conf() { # from stdin
+  { printf 'global_defs {\n  router_id d1\n}\n'; cat; } >"$T/keepalived.conf"
+}
+
+keepalived_start() { # takes the VIP over
+  ip addr del $VIP/32 dev eth0
+  keepalived --dont-fork --log-console --log-detail -f "$T/keepalived.conf" \
+    -p "$T/keepalived.pid" -r "$T/vrrp.pid" -c "$T/checkers.pid" >"$T/keepalived.log" 2>&1 &
+  KEEPALIVED=$!
+  disown
+  wait_for "keepalived is master" 20 vip_is_here
+}
+
+vip_is_here() { [ -n "$(ip -4 -o addr show dev eth0 to $VIP)" ]; }
+
+keepalived_reload() {
+  local before; before=$(keepalived_reloads)
+  kill -HUP "$KEEPALIVED"
+  wait_for "keepalived has reloaded" 15 keepalived_reloads_above "$before"
+}
+keepalived_reloads() { grep -c 'Reload complete' "$T/keepalived.log" || true; }
+keepalived_reloads_above() { [ "$(keepalived_reloads)" -gt "$1" ]; }
+
 # ---- the agent ------------------------------------------------------------------------------------------------------
 
 agent_config() { cat >"$T/agent.toml"; }
