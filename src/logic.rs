@@ -5,6 +5,7 @@
 //! and what to hold, `guard` whether to trust what we see, `ledger` remembers the weights we took and
 //! the wishes of operators (`hand`), `report` says what is known.
 
+mod contest;
 mod controller;
 mod event;
 mod guard;
@@ -17,11 +18,14 @@ mod probes;
 mod report;
 mod schedule;
 mod service;
+mod signs;
 #[cfg(test)]
 mod sim;
 mod table;
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod tests_contest;
 #[cfg(test)]
 mod tests_cycle;
 #[cfg(test)]

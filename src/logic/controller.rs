@@ -185,7 +185,8 @@ impl Controller {
             return self.keeper.retry_at();
         }
         let read = (self.polls() && self.reading.is_none()).then_some(self.next_read);
-        [read, self.probes.next_due(), self.keeper.retry_at()].into_iter().flatten().min()
+        let waits = [read, self.probes.next_due(), self.keeper.retry_at(), self.keeper.past_at()];
+        waits.into_iter().flatten().min()
     }
 
     /// True if no write is under way and the disk has all that there is to have.
@@ -267,6 +268,9 @@ impl Controller {
             let before = dest_state.lately;
             if dest_state.judge(&self.probes, now.mono) {
                 self.dirty.insert(service);
+                if dest_state.verdict == Some(Verdict::Up) {
+                    self.keeper.stop_yielding(&(service, dest));
+                }
                 if let Some(verdict) = dest_state.verdict {
                     let cause = cause(&self.probes, id, report);
                     out.push(Command::Log(Note::VerdictChanged { service, dest, verdict, cause }));

@@ -1,6 +1,6 @@
 //! What a read of the table tells: who is there, who is managed, and who changed a weight.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use super::controller::Controller;
@@ -36,7 +36,7 @@ impl Controller {
                 self.snapshot = Some(snapshot.clone());
                 self.unclear.clear();
                 self.take_in(&snapshot, now, out);
-                self.drop_absent(&snapshot, out);
+                self.drop_absent(&snapshot, now, out);
                 self.reconcile_started = Some(started);
             }
             Err(failure) => {
@@ -77,6 +77,10 @@ impl Controller {
             ..ServiceState::default()
         });
         let Some(managed) = state.policy.and_then(|at| policy.services.get(at)) else {
+            // Without checks nothing else ever ends the yielding.
+            for row in &service.destinations {
+                self.keeper.stop_yielding(&(service.key, row.key));
+            }
             release_all(state, service.key, &mut self.probes);
             return;
         };
@@ -101,6 +105,9 @@ impl Controller {
                     *self.skipped.entry(SkipReason::NoPort).or_default() += 1;
                     no_port.insert(binding.check.name.clone());
                 }
+            }
+            if dest.verdict == Some(Verdict::Up) || dest.checks.is_empty() {
+                self.keeper.stop_yielding(&user);
             }
             let in_flight = self.cycle.changes().is_some_and(|changes| changes.contains_key(&user));
             if !in_flight && !self.unclear.contains(&service.key) {
@@ -163,14 +170,19 @@ impl Controller {
         })
     }
 
-    /// Entries of real servers that are gone are dropped once two reads in a row agree (trap 3).
-    fn drop_absent(&mut self, snapshot: &Snapshot, out: &mut Vec<Command>) {
+    /// What is remembered of real servers that are gone is dropped once two reads in a row agree (trap 3).
+    fn drop_absent(&mut self, snapshot: &Snapshot, now: Now, out: &mut Vec<Command>) {
         let there =
             |(service, dest): &User| snapshot.service(service).is_some_and(|s| s.destination(dest).is_some());
-        let absent: BTreeSet<User> =
-            self.keeper.entries().map(|(key, _)| *key).filter(|k| !there(k)).collect();
+        let absent: BTreeSet<User> = self.keeper.remembered().filter(|k| !there(k)).collect();
         for key in absent.intersection(&self.absent).copied().collect::<Vec<_>>() {
             self.drop_entry(key, "the real server is gone", out);
+            self.keeper.forget_raise(&key);
+        }
+        let gone = absent.intersection(&self.absent);
+        for (service, dest) in self.keeper.forget_gone(gone, now.mono, self.policy.ledger_max_age) {
+            let why = "it lapsed, and the real server has been gone for the ledger's maximum age";
+            out.push(Command::Log(Note::EntryDropped { service, dest, why }));
         }
         self.absent = absent;
     }
@@ -246,15 +258,29 @@ fn observe(
         return Seen::Nothing;
     }
     if keeper.wished_out(&user) {
-        if keeper.raised_over_wish(user, now.mono) {
-            dest.yield_to_others(now.mono);
+        if keeper.raised(user, now.mono) {
             keeper.set_wish(user, None);
+            yield_unless_up(dest, user, keeper, now.mono);
             return Seen::HandDrainEnded;
         }
-    } else if dest.verdict == Some(Verdict::Down) {
-        dest.raised_by_others(probes, now.mono);
+    } else if dest.verdict == Some(Verdict::Down)
+        || (dest.verdict.is_none() && entry.by == TakenBy::Check)
+    {
+        // Not known yet, after a restart: a raise over our drain all the same.
+        if keeper.raised(user, now.mono) {
+            yield_unless_up(dest, user, keeper, now.mono);
+        } else {
+            dest.raised_by_others(probes);
+        }
     }
     Seen::ByOthers { expected: entry.written }
+}
+
+/// Left to others until its checks pass; without checks, or while they do, there is nothing to leave.
+fn yield_unless_up(dest: &DestState, user: User, keeper: &mut Keeper, now: Mono) {
+    if dest.verdict != Some(Verdict::Up) && !dest.checks.is_empty() {
+        keeper.yield_to(user, now);
+    }
 }
 
 /// Binds a real server to the targets of its checks; true if any changed.
@@ -282,14 +308,19 @@ fn rebind(
         dest.checks.push(Binding { check: check.clone(), target });
     }
     // After the new ones, so that a target both use keeps its state.
+    let mut heirs = BTreeMap::new();
     for id in old.into_iter().filter_map(|b| b.target) {
         for new in dest.checks.iter().filter_map(|b| b.target) {
-            probes.inherit(new, id);
+            if probes.inherit(new, id) {
+                heirs.insert(new, id);
+            }
         }
         if !dest.checks.iter().any(|b| b.target == Some(id)) {
             probes.release(id, &user);
         }
     }
+    let targets = dest.checks.iter().filter_map(|b| b.target);
+    dest.contest.rebound(targets.map(|id| (id, heirs.get(&id).copied(), probes.run_of_failures(id))));
     true
 }
 

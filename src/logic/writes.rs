@@ -55,7 +55,7 @@ impl Controller {
                 taken: entry.is_some(),
                 wish,
                 lifted: wish.is_none() && entry.is_some_and(|e| e.by == TakenBy::Operator),
-                contested: dest.contested(&self.probes),
+                contested: self.keeper.raises().yielded(&user) || dest.contested(&self.probes),
                 stuck: dest.retry_at.is_some(),
                 failing_since: dest.failing_since(&self.probes),
                 last_pass: dest.last_pass(&self.probes),
@@ -315,7 +315,7 @@ impl Controller {
         let Some(dest) = state.dests.get_mut(&change.dest) else { return };
         dest.retry_at = None;
         if direction == Direction::Drain {
-            dest.contest.spent();
+            dest.contest.end();
         }
         if let Some(decided) = dest.decided.take() {
             self.decision_apply_duration.observe(now.mono.since(decided));
