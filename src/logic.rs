@@ -17,6 +17,7 @@ mod plan;
 mod probes;
 mod report;
 mod schedule;
+mod seen;
 mod service;
 mod signs;
 #[cfg(test)]
@@ -34,6 +35,8 @@ mod tests_first_pass;
 mod tests_guard;
 #[cfg(test)]
 mod tests_hand;
+#[cfg(test)]
+mod tests_signs;
 #[cfg(test)]
 mod world;
 mod writes;

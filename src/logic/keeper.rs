@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use super::contest::Raises;
 use super::event::{Command, Note};
-use super::ledger::{Entry, EntryState, Ledger, Origin, TakenBy, Wish, WishKind};
+use super::ledger::{Entry, EntryState, LapseReason, Ledger, Origin, TakenBy, Wish, WishKind};
 use crate::model::{DestKey, LedgerView, Mono, Now, ServiceKey, Weight};
 
 /// After a failed save the next attempt waits this long.
@@ -188,6 +188,13 @@ impl Keeper {
         {
             entry.by = by;
             self.generation += 1;
+        }
+    }
+
+    /// No longer applied by itself, but kept for whoever asks.
+    pub fn lapse(&mut self, key: &(ServiceKey, DestKey), reason: LapseReason) {
+        if let Some(entry) = self.drop_entry(key) {
+            self.ledger.lapsed.insert(*key, (entry, reason));
         }
     }
 

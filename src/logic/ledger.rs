@@ -121,15 +121,18 @@ pub enum LapseReason {
     Reboot,
     /// No running agent has confirmed it for the ledger's maximum age.
     Age,
+    /// The real server was taken out and added again, with the weight that we had written (trap 6).
+    AddedAgain,
 }
 
 impl LapseReason {
-    pub const ALL: [LapseReason; 2] = [LapseReason::Reboot, LapseReason::Age];
+    pub const ALL: [LapseReason; 3] = [LapseReason::Reboot, LapseReason::Age, LapseReason::AddedAgain];
 
     pub fn as_str(self) -> &'static str {
         match self {
             LapseReason::Reboot => "reboot",
             LapseReason::Age => "age",
+            LapseReason::AddedAgain => "added_again",
         }
     }
 }

@@ -9,8 +9,9 @@ use super::event::TargetId;
 use super::guard::Lately;
 use super::health::{Health, combine};
 use super::probes::Probes;
+use super::signs::Sign;
 use crate::model::{
-    Check, DestKey, Direction, FailReason, Forwarding, Held, HeldReason, Histogram, LocalReason, Mono,
+    Check, Counters, DestKey, Direction, FailReason, Forwarding, Held, HeldReason, Histogram, LocalReason, Mono,
     OnFailure, Phase, ProbeReport, RealServer, ScopedAddr, ServiceKey, Target, Verdict, Wall, Weight,
 };
 
@@ -22,6 +23,8 @@ pub struct ServiceState {
     pub introduced: bool,
     /// Only of managed services.
     pub dests: BTreeMap<DestKey, DestState>,
+    /// Of the last read.
+    pub counters: Option<Counters>,
     pub weight_changes: BTreeMap<Direction, u64>,
     pub weight_changes_held: BTreeMap<HeldReason, u64>,
     pub inconclusive: BTreeMap<LocalReason, u64>,
@@ -53,6 +56,10 @@ pub struct DestState {
     /// Since when the kernel shows an operator's 0.
     pub external_since: Option<Wall>,
     pub contest: Contest,
+    /// Where it stood at the last read ([`RealServer::place`]).
+    pub place: Option<u32>,
+    /// It looks as if it had been added again, and its weight was not looked at since.
+    pub sign: Option<Sign>,
     /// When the probe result came that asked for a change not yet made.
     pub decided: Option<Mono>,
 }

@@ -12,7 +12,8 @@
 
 use std::collections::BTreeSet;
 
-use crate::model::{Counters, DestKey, RealServer};
+use super::service::{DestState, ServiceState};
+use crate::model::{Counters, DestKey, RealServer, VirtualServer, Weight};
 
 /// The sign that a real server shows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -23,11 +24,41 @@ pub enum Sign {
     Moved,
 }
 
+impl Sign {
+    /// Whether it tells that a real server with this weight was added anew, where we wrote that one.
+    pub fn tells(self, weight: Weight, written: Option<Weight>) -> bool {
+        match self {
+            Sign::Moved => true,
+            Sign::CountersFell => written.is_some_and(|written| weight != written),
+        }
+    }
+}
+
+impl ServiceState {
+    /// Compares a newer reading with the one before.
+    pub fn look_for_signs(&mut self, service: &VirtualServer) {
+        let fell = fell(self.counters, service.counters).then_some(Sign::CountersFell);
+        let moved = moved(&service.destinations, |key| self.dests.get(key)?.place);
+        self.counters = service.counters;
+        for row in &service.destinations {
+            let Some(dest) = self.dests.get_mut(&row.key) else { continue };
+            let sign = moved.contains(&row.key).then_some(Sign::Moved).or(fell);
+            dest.sign = dest.sign.max(sign);
+            dest.place = row.place;
+        }
+    }
+}
+
+impl DestState {
+    /// We wrote to it, perhaps after it was added again: what it shows now is ours either way, and
+    /// where it stood before says nothing any more.
+    pub fn written(&mut self) {
+        (self.sign, self.place) = (None, None);
+    }
+}
+
 /// Those that moved ahead of one that was ahead of them; `place_before` is of the read before.
-pub fn moved(
-    rows: &[RealServer],
-    place_before: impl Fn(&DestKey) -> Option<u32>,
-) -> BTreeSet<DestKey> {
+fn moved(rows: &[RealServer], place_before: impl Fn(&DestKey) -> Option<u32>) -> BTreeSet<DestKey> {
     let place = |row: &RealServer| Some((row.place?, place_before(&row.key)?, row.key));
     let mut places: Vec<(u32, u32, DestKey)> = rows.iter().filter_map(place).collect();
     places.sort_unstable();
@@ -43,7 +74,7 @@ pub fn moved(
 }
 
 /// All of them at once: the 32-bit ones of old kernels begin again one by one, when they are full.
-pub fn fell(before: Option<Counters>, now: Option<Counters>) -> bool {
+fn fell(before: Option<Counters>, now: Option<Counters>) -> bool {
     let (Some(before), Some(now)) = (before, now) else { return false };
     let pairs = [
         (before.connections, now.connections),

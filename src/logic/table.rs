@@ -8,6 +8,7 @@ use super::event::{Command, Note};
 use super::keeper::Keeper;
 use super::ledger::{Entry, EntryState, TakenBy};
 use super::probes::{Probes, User};
+use super::seen::{Seen, begin_anew, yield_unless_up};
 use super::service::{Binding, DestState, ServiceState, target_of};
 use crate::model::{
     Check, DriftKind, Mode, Mono, Now, OnFailure, ReadFailure, RealServer, ServiceKey, SkipReason, Snapshot,
@@ -95,10 +96,16 @@ impl Controller {
             out.push(Command::Log(Note::RefusesAtZero { service: service.key, scheduler, on_failure }));
         }
         release_missing(state, service, &mut self.probes);
+        if !self.unclear.contains(&service.key) {
+            state.look_for_signs(service);
+        }
         let mut no_port = BTreeSet::new();
         for row in &service.destinations {
             let user = (service.key, row.key);
-            let dest = state.dests.entry(row.key).or_default();
+            let dest = state.dests.entry(row.key).or_insert_with(|| DestState {
+                place: row.place,
+                ..DestState::default()
+            });
             if rebind(dest, user, row, &managed.checks, &mut self.probes, now.mono) {
                 dest.judge(&self.probes, now.mono);
                 for binding in dest.checks.iter().filter(|b| b.target.is_none()) {
@@ -111,21 +118,12 @@ impl Controller {
             }
             let in_flight = self.cycle.changes().is_some_and(|changes| changes.contains_key(&user));
             if !in_flight && !self.unclear.contains(&service.key) {
-                let seen = observe(dest, user, row.weight, &mut self.keeper, &self.probes, now);
-                if let Seen::ByOthers { expected } = seen {
+                let first = self.adopting.remove(&user);
+                let seen = observe(dest, user, row.weight, first, &mut self.keeper, &self.probes, now);
+                if seen.is_drift() {
                     *self.drift.entry(DriftKind::Weight).or_default() += 1;
-                    let (service, dest) = user;
-                    let found = row.weight;
-                    out.push(Command::Log(Note::ChangedByOthers { service, dest, expected, found }));
-                } else if let Seen::HandDrainEnded = seen {
-                    *self.drift.entry(DriftKind::Weight).or_default() += 1;
-                    let (service, dest) = user;
-                    out.push(Command::Log(Note::HandDrainEnded { service, dest, found: row.weight }));
-                } else if let Seen::Adopted(entry) = seen
-                    && self.adopting.remove(&user)
-                {
-                    out.push(Command::Log(Note::Adopted { service: user.0, dest: user.1, entry }));
                 }
+                out.extend(seen.note(user, row.weight).map(Command::Log));
             }
         }
         if new {
@@ -206,29 +204,23 @@ impl Controller {
     }
 }
 
-/// What one weight in the kernel meant.
-enum Seen {
-    Nothing,
-    /// The drain of an earlier run still stands.
-    Adopted(Entry),
-    /// Somebody else changed what we wrote.
-    ByOthers {
-        expected: Weight,
-    },
-    /// And did so over a drain by hand, again.
-    HandDrainEnded,
-}
-
 /// Compares the kernel's weight with what we know (traps 15, 17, 20).
 fn observe(
     dest: &mut DestState,
     user: User,
     weight: Weight,
+    first: bool,
     keeper: &mut Keeper,
     probes: &Probes,
     now: Now,
 ) -> Seen {
-    let Some(entry) = keeper.get(&user).copied() else {
+    let entry = keeper.get(&user).copied();
+    if let Some(sign) = dest.sign.take()
+        && sign.tells(weight, entry.map(|e| e.written))
+    {
+        return begin_anew(dest, user, weight, entry, keeper, now);
+    }
+    let Some(entry) = entry else {
         if weight.is_zero() {
             dest.external_since.get_or_insert(now.wall);
             dest.owed = dest.owed.or(keeper.wish(&user).and_then(|wish| wish.owed));
@@ -248,7 +240,7 @@ fn observe(
             // On its way back by hand, and failing: from now on its checks have it.
             keeper.set_taken_by(&user, TakenBy::Check);
         }
-        return Seen::Adopted(entry);
+        return if first { Seen::Adopted(entry) } else { Seen::Nothing };
     }
     keeper.drop_entry(&user);
     dest.owed = Some(weight);
@@ -256,6 +248,9 @@ fn observe(
     if entry.state == EntryState::Pending && weight == entry.owed {
         // The write never happened (trap 17); whether to make it is decided anew.
         return Seen::Nothing;
+    }
+    if first && weight == entry.owed && !keeper.wished_out(&user) {
+        return Seen::GivenBack;
     }
     if keeper.wished_out(&user) {
         if keeper.raised(user, now.mono) {
@@ -274,13 +269,6 @@ fn observe(
         }
     }
     Seen::ByOthers { expected: entry.written }
-}
-
-/// Left to others until its checks pass; without checks, or while they do, there is nothing to leave.
-fn yield_unless_up(dest: &DestState, user: User, keeper: &mut Keeper, now: Mono) {
-    if dest.verdict != Some(Verdict::Up) && !dest.checks.is_empty() {
-        keeper.yield_to(user, now);
-    }
 }
 
 /// Binds a real server to the targets of its checks; true if any changed.

@@ -217,6 +217,12 @@ impl Controller {
         for (change, outcome) in &report.results {
             let Some((_, direction)) = changes.get(&(change.service, change.dest)) else { continue };
             self.account(change, *direction, outcome, now, out);
+            if matches!(outcome, WriteOutcome::Written | WriteOutcome::ReadBack(_) | WriteOutcome::Unknown(_))
+                && let Some(dest) =
+                    self.services.get_mut(&change.service).and_then(|s| s.dests.get_mut(&change.dest))
+            {
+                dest.written();
+            }
         }
         let read_back = |key: &ServiceKey| report.services.iter().any(|service| service.key == *key);
         self.unclear.extend(changes.keys().map(|(service, _)| *service).filter(|key| !read_back(key)));
