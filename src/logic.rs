@@ -7,6 +7,7 @@
 //! `report` says what is known.
 
 mod batch;
+mod contest;
 mod controller;
 mod event;
 mod guard;
@@ -18,7 +19,9 @@ mod plan;
 mod probes;
 mod report;
 mod schedule;
+mod seen;
 mod service;
+mod signs;
 #[cfg(test)]
 mod sim;
 mod stop;
@@ -27,6 +30,8 @@ mod table;
 mod tests;
 #[cfg(test)]
 mod tests_batch;
+#[cfg(test)]
+mod tests_contest;
 #[cfg(test)]
 mod tests_cycle;
 #[cfg(test)]
@@ -37,6 +42,8 @@ mod tests_guard;
 mod tests_hand;
 #[cfg(test)]
 mod tests_reload;
+#[cfg(test)]
+mod tests_signs;
 #[cfg(test)]
 mod tests_stop;
 #[cfg(test)]

@@ -4,6 +4,7 @@ use std::io;
 use std::time::{Duration, Instant, SystemTime};
 
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
+use nix::time::{ClockId, clock_gettime};
 use tokio::signal::unix;
 
 use crate::model::{Mono, Now, Wall};
@@ -12,16 +13,26 @@ use crate::model::{Mono, Now, Wall};
 #[derive(Debug, Clone, Copy)]
 pub struct Clock {
     start: Instant,
+    /// What the system's monotonic clock showed then.
+    uptime: Duration,
 }
 
 #[expect(clippy::disallowed_methods, reason = "this is the one place where time is read")]
 impl Clock {
+    /// Its moments begin here.
     pub fn start() -> Clock {
-        Clock { start: Instant::now() }
+        Clock { start: Instant::now(), uptime: Duration::ZERO }
+    }
+
+    /// Its moments are those of CLOCK_MONOTONIC, so that what one process writes down the next one of
+    /// the same boot can read (trap 49). Where that clock cannot be read they begin here.
+    pub fn since_boot() -> Clock {
+        let uptime = clock_gettime(ClockId::CLOCK_MONOTONIC).map_or(Duration::ZERO, Duration::from);
+        Clock { start: Instant::now(), uptime }
     }
 
     pub fn mono(&self) -> Mono {
-        Mono::from_start(self.start.elapsed())
+        Mono::from_start(self.uptime + self.start.elapsed())
     }
 
     pub fn now(&self) -> Now {
@@ -31,7 +42,7 @@ impl Clock {
 
     /// The instant of a moment, for `tokio::time::sleep_until` and `timeout_at`.
     pub fn instant(&self, moment: Mono) -> Instant {
-        self.start + moment.since_start()
+        self.start + moment.since_start().saturating_sub(self.uptime)
     }
 }
 

@@ -181,11 +181,13 @@ impl StateDirectory {
 mod tests {
     use super::*;
     use crate::logic::{Entry, EntryState, LapseReason, Origin, Raise, TakenBy, Wish, WishKind};
-    use crate::model::{FailReason, Wall, Weight};
+    use crate::model::{FailReason, Mono, Wall, Weight};
+    use std::time::Duration;
 
     fn ledger() -> Ledger {
         let mut ledger = Ledger::new(Origin { boot_id: "b".into(), table: "netns:1".into() });
         ledger.confirmed = Wall(1_700_000_000.25);
+        ledger.uptime = Some(Mono::from_start(Duration::from_millis(86_400_250)));
         let entry = Entry {
             owed: Weight(5),
             from: Weight(3),
@@ -323,6 +325,7 @@ mod tests {
         assert_eq!(written(&ledger()), (Some(2), true, true));
         let mut plain = ledger();
         plain.raises.clear();
+        plain.uptime = None;
         for entry in plain.entries.values_mut().chain(plain.lapsed.values_mut().map(|(entry, _)| entry)) {
             entry.from = entry.owed;
         }

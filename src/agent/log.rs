@@ -37,6 +37,9 @@ pub fn note(note: &Note) {
         Note::ChangedByOthers { service, dest, expected, found } => {
             warn!(virtual_server = %service, real_server = %dest, %expected, %found, "somebody else changed the weight");
         }
+        Note::AddedAgain { service, dest, expected, found } => {
+            info!(virtual_server = %service, real_server = %dest, %expected, %found, "the real server was taken out and added again: its weight is the owed one");
+        }
         Note::TableBack => info!("the IPVS table is read again"),
         Note::TableLost(failure) => error!(%failure, "no IPVS table"),
         Note::Drift { kind, service } => {

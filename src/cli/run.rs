@@ -146,7 +146,7 @@ fn chain(error: &LoadError) -> String {
 pub async fn run(args: RunArgs) -> Result<u8, Failure> {
     let config = effective_config(&args)?;
     let telemetry = SharedTelemetry::default();
-    let clock = Clock::start();
+    let clock = Clock::since_boot();
     let managing = config.policy.mode.is_some();
     let table = open_table(args.table.as_deref(), managing, clock, telemetry.clone())?;
     serve(args, config, table, telemetry, clock, Announce::Log).await

@@ -170,6 +170,7 @@ fn any_destination() -> impl Strategy<Value = RealServer> {
             let tunnel = Tunnel { kind, port: tunnel_port, flags };
             RealServer {
                 key: DestKey { addr, port },
+                place: None,
                 forwarding,
                 weight: Weight(n[0]),
                 upper_threshold: n[1],

@@ -76,6 +76,17 @@ impl FakeKernel {
         (KernelTable::new(Box::new(self.clone()), Clock::start(), telemetry.clone()), telemetry)
     }
 
+    /// Its services as a read shows them: each row with its place.
+    pub fn rows(&self) -> Vec<VirtualServer> {
+        let mut services = self.state().services.clone();
+        for service in &mut services {
+            for (place, dest) in service.destinations.iter_mut().enumerate() {
+                dest.place = u32::try_from(place).ok();
+            }
+        }
+        services
+    }
+
     pub fn state(&self) -> MutexGuard<'_, State> {
         self.0.lock().unwrap()
     }

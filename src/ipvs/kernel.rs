@@ -193,11 +193,7 @@ async fn read_destinations(
         }
         // The service may have been deleted in the middle of the first dump.
         empty |= second.is_empty();
-        // The sort is stable: of two readings of a row the later one stays.
-        let first = std::mem::replace(&mut found, second);
-        found.extend(first);
-        found.sort_by_key(|dest| dest.key);
-        found.dedup_by_key(|dest| dest.key);
+        found = Link::both(found, second);
     }
     if empty {
         doubtful.push(service);

@@ -198,6 +198,7 @@ fn dest(words: &mut SplitWhitespace<'_>) -> Option<RealServer> {
     let tunnel = Tunnel { kind: TunnelKind::Ipip, port: 0, flags: 0 };
     Some(RealServer {
         key,
+        place: None,
         forwarding,
         weight: Weight(number()?),
         upper_threshold: 0,

@@ -110,7 +110,8 @@ impl Link {
             let mut found = Vec::with_capacity(capacity);
             let row = |body: &[u8]| {
                 let nest = rows::nested(body, abi::CMD_ATTR_DEST)?;
-                let dest = rows::destination(nest, family)?;
+                let mut dest = rows::destination(nest, family)?;
+                dest.place = u32::try_from(found.len()).ok();
                 see(&dest, nest);
                 found.push(dest);
                 Ok(())
@@ -121,13 +122,25 @@ impl Link {
             }
             result?;
             let rows = found.len();
-            found.sort_unstable_by_key(|dest| dest.key);
+            // The sort is stable: of a row that was sent twice the first place counts.
+            found.sort_by_key(|dest| dest.key);
             found.dedup_by_key(|dest| dest.key);
             if found.len() < rows {
                 self.telemetry.lock().dumps_interrupted += 1;
             }
             return Ok(found);
         }
+    }
+
+    /// The destinations of a second dump, and those that only the first one had: of these nobody knows
+    /// where they stand.
+    pub fn both(first: Vec<RealServer>, second: Vec<RealServer>) -> Vec<RealServer> {
+        let mut dests = second;
+        dests.extend(first.into_iter().map(|dest| RealServer { place: None, ..dest }));
+        // The sort is stable: of two readings of a row the later one stays.
+        dests.sort_by_key(|dest| dest.key);
+        dests.dedup_by_key(|dest| dest.key);
+        dests
     }
 
     /// Asks for each of these services by its key: `None` where the kernel has none.

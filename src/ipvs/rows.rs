@@ -124,6 +124,7 @@ pub fn destination(nest: &[u8], service_family: Family) -> Result<RealServer, Ro
             addr: address(&addr, family)?,
             port: port.ok_or(Malformed("a real server without a port"))?,
         },
+        place: None,
         forwarding,
         weight: weight.ok_or(Malformed("a real server without a weight"))?,
         upper_threshold: upper,

@@ -224,6 +224,7 @@ fn dest_line(words: &mut Words<'_>) -> Result<(ServiceKey, RealServer), LineFaul
     let server = server.ok_or_else(|| ("no real server (-r)".to_owned(), DEST_FORM.to_owned()))?;
     let dest = RealServer {
         key: dest_key(server, service)?,
+        place: None,
         forwarding,
         weight: Weight(weight),
         upper_threshold,

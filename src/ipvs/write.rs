@@ -136,10 +136,7 @@ impl KernelTable {
         if missing(&dests) {
             link.telemetry.lock().dumps_retried += 1;
             let second = link.destinations(service, dests.len(), &mut keep).await?;
-            let first = std::mem::replace(&mut dests, second);
-            dests.extend(first);
-            dests.sort_by_key(|dest| dest.key);
-            dests.dedup_by_key(|dest| dest.key);
+            dests = Link::both(dests, second);
         }
         Ok(Before { dests, raw, exists: true })
     }

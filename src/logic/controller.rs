@@ -196,7 +196,8 @@ impl Controller {
             return [self.keeper.retry_at(), self.wake_at_stop()].into_iter().flatten().min();
         }
         let read = (self.polls() && self.reading.is_none()).then_some(self.next_read);
-        [read, self.probes.next_due(), self.keeper.retry_at()].into_iter().flatten().min()
+        let waits = [read, self.probes.next_due(), self.keeper.retry_at(), self.keeper.past_at()];
+        waits.into_iter().flatten().min()
     }
 
     /// True if no write is under way, nothing waits to be given back at the end, and the disk has all
@@ -279,6 +280,9 @@ impl Controller {
             let before = dest_state.lately;
             if dest_state.judge(&self.probes, now.mono) {
                 self.dirty.insert(service);
+                if dest_state.verdict == Some(Verdict::Up) {
+                    self.keeper.stop_yielding(&(service, dest));
+                }
                 if let Some(verdict) = dest_state.verdict {
                     let cause = cause(&self.probes, id, report);
                     out.push(Command::Log(Note::VerdictChanged { service, dest, verdict, cause }));

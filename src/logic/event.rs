@@ -103,6 +103,13 @@ pub enum Note {
         expected: Weight,
         found: Weight,
     },
+    /// The real server was taken out and added again, with another weight than the one we wrote (trap 6).
+    AddedAgain {
+        service: ServiceKey,
+        dest: DestKey,
+        expected: Weight,
+        found: Weight,
+    },
     /// The table is read again, after failures.
     TableBack,
     TableLost(ReadFailure),

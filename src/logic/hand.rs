@@ -235,7 +235,7 @@ impl Controller {
         if keeps_on_disk(&request.order) || !pending.entries_made.is_empty() {
             self.hands.push(pending);
         } else {
-            pending.confirm(out);
+            self.confirm(pending, out);
         }
     }
 
@@ -277,11 +277,25 @@ impl Controller {
                     self.hands.push(pending);
                     continue;
                 }
-                Ok(()) => pending.confirm(out),
+                Ok(()) => self.confirm(pending, out),
                 Err(error) => self.take_back(pending, error, out),
             }
             self.dirty.extend(services);
         }
+    }
+
+    /// It is on disk, or needs not be: whoever raised what before, the operator has the last word.
+    fn confirm(&mut self, pending: Pending, out: &mut Vec<Command>) {
+        for done in pending.done.iter().filter(|d| d.effect != HandEffect::Nothing) {
+            let user = (done.service, done.dest);
+            self.keeper.forget_raise(&user);
+            if let Some(dest) = self.services.get_mut(&user.0).and_then(|s| s.dests.get_mut(&user.1)) {
+                dest.contest.end();
+            }
+            let note = Note::ByHand { done: *done, order: pending.order, said: pending.said.clone() };
+            out.push(Command::Log(note));
+        }
+        out.push(Command::AnswerHand { id: pending.id, result: Ok(pending.done) });
     }
 
     fn take_back(&mut self, pending: Pending, error: &str, out: &mut Vec<Command>) {
@@ -332,16 +346,6 @@ impl Controller {
         let entry = self.keeper.get(user).or_else(|| self.keeper.lapsed(user)).map(|entry| entry.owed);
         let seen = || self.services.get(&user.0)?.dests.get(&user.1)?.owed;
         entry.or_else(seen).or_else(|| self.keeper.wish(user)?.owed)
-    }
-}
-
-impl Pending {
-    fn confirm(self, out: &mut Vec<Command>) {
-        for done in self.done.iter().filter(|d| d.effect != HandEffect::Nothing) {
-            let note = Note::ByHand { done: *done, order: self.order, said: self.said.clone() };
-            out.push(Command::Log(note));
-        }
-        out.push(Command::AnswerHand { id: self.id, result: Ok(self.done) });
     }
 }
 

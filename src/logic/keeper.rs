@@ -4,9 +4,9 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::contest::Raises;
 use super::event::{Command, Note};
-use super::ledger::{Entry, EntryState, Ledger, Origin, TakenBy, Wish, WishKind};
-use super::service::TUG_OF_WAR_WINDOW;
+use super::ledger::{Entry, EntryState, LapseReason, Ledger, Origin, TakenBy, Wish, WishKind};
 use crate::model::{DestKey, LedgerView, Mono, Now, ServiceKey, Weight};
 
 /// After a failed save the next attempt waits this long.
@@ -18,9 +18,10 @@ const CONFIRMATIONS_PER_AGE: u32 = 24;
 #[derive(Debug)]
 pub struct Keeper {
     ledger: Ledger,
-    /// When somebody else raised a weight over a drain by hand. Here, because a real server that one
-    /// read missed is forgotten elsewhere (trap 3).
-    raised: BTreeMap<(ServiceKey, DestKey), Mono>,
+    /// As it is now; the ledger's own are those of the last save.
+    raises: Raises,
+    /// Real servers of lapsed entries that the table no longer has.
+    gone_since: BTreeMap<(ServiceKey, DestKey), Mono>,
     /// Counts changes; what is on disk is `saved`.
     generation: u64,
     saved: u64,
@@ -43,17 +44,21 @@ impl Keeper {
         max_age: Duration,
     ) -> Keeper {
         let adopted = match earlier {
-            Ok(None) => Ok(Ledger::new(origin.clone())),
-            Ok(Some(ledger)) => Ledger::adopt(ledger, origin.clone(), now.wall, max_age),
+            Ok(None) => Ok((Ledger::new(origin.clone()), Raises::default())),
+            Ok(Some(ledger)) => Ledger::adopt(ledger, origin.clone(), now, max_age).map(|(ledger, age)| {
+                let raises = Raises::adopt(&ledger.raises, ledger.confirmed, age, now.mono);
+                (ledger, raises)
+            }),
             Err(error) => Err(error),
         };
-        let (ledger, unusable) = match adopted {
-            Ok(ledger) => (ledger, None),
-            Err(error) => (Ledger::new(origin), Some(error)),
+        let ((ledger, raises), unusable) = match adopted {
+            Ok(adopted) => (adopted, None),
+            Err(error) => ((Ledger::new(origin), Raises::default()), Some(error)),
         };
         Keeper {
             ledger,
-            raised: BTreeMap::new(),
+            raises,
+            gone_since: BTreeMap::new(),
             generation: 0,
             saved: 0,
             saving: None,
@@ -114,7 +119,6 @@ impl Keeper {
     /// Sets or lifts a wish; the one before.
     pub fn set_wish(&mut self, key: (ServiceKey, DestKey), wish: Option<Wish>) -> Option<Wish> {
         self.generation += 1;
-        self.raised.remove(&key);
         match wish {
             Some(wish) => self.ledger.wishes.insert(key, wish),
             None => self.ledger.wishes.remove(&key),
@@ -131,10 +135,51 @@ impl Keeper {
         }
     }
 
-    /// Somebody raised the weight over a drain by hand; true if for the second time, which ends it.
-    pub fn raised_over_wish(&mut self, key: (ServiceKey, DestKey), now: Mono) -> bool {
-        let before = self.raised.insert(key, now);
-        before.is_some_and(|before| now.since(before) < TUG_OF_WAR_WINDOW)
+    /// The real servers that anything but a wish is remembered of; some come twice.
+    pub fn remembered(&self) -> impl Iterator<Item = (ServiceKey, DestKey)> {
+        let ledger = &self.ledger;
+        ledger.entries.keys().chain(ledger.lapsed.keys()).chain(self.raises.users()).copied()
+    }
+
+    /// Lapsed entries go when their real server has been gone for so long; which ones went.
+    pub fn forget_gone<'a>(
+        &mut self,
+        gone: impl Iterator<Item = &'a (ServiceKey, DestKey)>,
+        now: Mono,
+        max_age: Duration,
+    ) -> Vec<(ServiceKey, DestKey)> {
+        let lapsed = gone.filter(|key| self.ledger.lapsed.contains_key(key));
+        self.gone_since =
+            lapsed.map(|key| (*key, self.gone_since.get(key).copied().unwrap_or(now))).collect();
+        let too_long = self.gone_since.iter().filter(|(_, since)| now.since(**since) >= max_age);
+        let forgotten: Vec<_> = too_long.map(|(key, _)| *key).collect();
+        for key in &forgotten {
+            self.forget_lapsed(key);
+        }
+        forgotten
+    }
+
+    pub fn raises(&self) -> &Raises {
+        &self.raises
+    }
+
+    /// Somebody raised the weight over our drain; true if for the second time within the window.
+    pub fn raised(&mut self, key: (ServiceKey, DestKey), now: Mono) -> bool {
+        self.generation += 1;
+        self.raises.raised(key, now)
+    }
+
+    pub fn yield_to(&mut self, key: (ServiceKey, DestKey), now: Mono) {
+        self.generation += 1;
+        self.raises.yield_to(key, now);
+    }
+
+    pub fn stop_yielding(&mut self, key: &(ServiceKey, DestKey)) {
+        self.generation += u64::from(self.raises.stop_yielding(key));
+    }
+
+    pub fn forget_raise(&mut self, key: &(ServiceKey, DestKey)) {
+        self.generation += u64::from(self.raises.forget(key));
     }
 
     pub fn set_taken_by(&mut self, key: &(ServiceKey, DestKey), by: TakenBy) {
@@ -143,6 +188,13 @@ impl Keeper {
         {
             entry.by = by;
             self.generation += 1;
+        }
+    }
+
+    /// No longer applied by itself, but kept for whoever asks.
+    pub fn lapse(&mut self, key: &(ServiceKey, DestKey), reason: LapseReason) {
+        if let Some(entry) = self.drop_entry(key) {
+            self.ledger.lapsed.insert(*key, (entry, reason));
         }
     }
 
@@ -180,12 +232,11 @@ impl Keeper {
     /// long enough ago.
     pub fn save_if_due(&mut self, now: Now, max_age: Duration, out: &mut Vec<Command>) {
         self.note_lapsed(out);
+        self.generation += u64::from(self.raises.forget_past(now.mono));
         if self.unusable.is_some() || self.saving.is_some() {
             return;
         }
-        let age = now.wall.0 - self.ledger.confirmed.0;
-        let stale = age > (max_age / CONFIRMATIONS_PER_AGE).as_secs_f64() || age < 0.0;
-        if stale && !self.ledger.entries.is_empty() {
+        if self.wants_confirmation(now.mono, max_age) {
             self.generation += 1;
         }
         // A failed save is tried again even if the change it was for is gone: success is the only
@@ -194,9 +245,16 @@ impl Keeper {
         if !wanted || (self.failure.is_some() && now.mono < self.retry_at) {
             return;
         }
-        self.ledger.confirmed = now.wall;
+        (self.ledger.confirmed, self.ledger.uptime) = (now.wall, Some(now.mono));
+        self.ledger.raises = self.raises.rows(now);
         self.saving = Some(self.generation);
         out.push(Command::SaveLedger { generation: self.generation, ledger: Arc::new(self.ledger.clone()) });
+    }
+
+    /// What is on disk grows old.
+    fn wants_confirmation(&self, now: Mono, max_age: Duration) -> bool {
+        let old = self.ledger.uptime.is_none_or(|at| now.since(at) > max_age / CONFIRMATIONS_PER_AGE);
+        old && !self.ledger.entries.is_empty()
     }
 
     pub fn saved(&mut self, generation: u64, result: Result<(), String>, now: Mono, out: &mut Vec<Command>) {
@@ -227,6 +285,16 @@ impl Keeper {
     /// When to look again, if a save waits for its retry.
     pub fn retry_at(&self) -> Option<Mono> {
         (self.failure.is_some() && self.saving.is_none()).then_some(self.retry_at)
+    }
+
+    /// When to look again because something of it is over.
+    pub fn past_at(&self) -> Option<Mono> {
+        self.raises.past_at()
+    }
+
+    /// Nothing could happen for that long: it does not count.
+    pub fn paused(&mut self, gap: Duration) {
+        self.raises.paused(gap);
     }
 
     pub fn view(&self) -> LedgerView {

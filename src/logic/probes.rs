@@ -65,6 +65,11 @@ impl Probes {
         self.targets.get(&id).map(|t| &t.health)
     }
 
+    /// How often it has failed in a row.
+    pub fn run_of_failures(&self, id: TargetId) -> u32 {
+        self.health(id).map_or(0, |health| health.failures_in_a_row)
+    }
+
     #[cfg(test)]
     pub fn targets(&self) -> impl Iterator<Item = &TargetState> {
         self.targets.values()
@@ -123,18 +128,19 @@ impl Probes {
         id
     }
 
-    /// A target that differs from an earlier one only in its pace goes on from what is known (trap 28).
-    pub fn inherit(&mut self, id: TargetId, earlier: TargetId) {
-        let Some(old) = self.targets.get(&earlier).filter(|_| earlier != id) else { return };
+    /// A target that differs from an earlier one only in its pace goes on from what is known (trap 28);
+    /// true if this one did.
+    pub fn inherit(&mut self, id: TargetId, earlier: TargetId) -> bool {
+        let Some(old) = self.targets.get(&earlier).filter(|_| earlier != id) else { return false };
         let (health, activity, old) = (old.health.clone(), old.activity, old.target.clone());
-        let Some(new) = self.targets.get_mut(&id) else { return };
+        let Some(new) = self.targets.get_mut(&id) else { return false };
         let pace = new.target.spec.pace;
         let at_that_pace = |old: &Target| {
             let spec = Arc::new(CheckSpec { pace, ..old.spec.as_ref().clone() });
             Target { spec, ..old.clone() }
         };
         if new.health.last.is_some() || at_that_pace(&old) != *new.target {
-            return;
+            return false;
         }
         new.health = health;
         self.tally.add(&new.health);
@@ -148,6 +154,7 @@ impl Probes {
             self.schedule.insert(due, id);
             new.activity = Activity::Waiting { due };
         }
+        true
     }
 
     /// The last user to leave takes the target with it; a probe under way is forgotten when it ends.

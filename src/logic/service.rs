@@ -4,13 +4,15 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::contest::Contest;
 use super::event::TargetId;
 use super::guard::Lately;
 use super::health::{Health, combine};
 use super::probes::Probes;
+use super::signs::Sign;
 use crate::model::{
-    Check, DestKey, Direction, FailReason, Forwarding, Held, HeldReason, Histogram, LocalReason, Mono,
-    OnFailure, Phase, ProbeReport, RealServer, ScopedAddr, ServiceKey, Target, Verdict, Wall, Weight,
+    Check, Counters, DestKey, Direction, FailReason, Forwarding, Held, HeldReason, Histogram, LocalReason,
+    Mono, OnFailure, Phase, ProbeReport, RealServer, ScopedAddr, ServiceKey, Target, Verdict, Wall, Weight,
 };
 
 #[derive(Debug, Default)]
@@ -21,6 +23,8 @@ pub struct ServiceState {
     pub introduced: bool,
     /// Only of managed services.
     pub dests: BTreeMap<DestKey, DestState>,
+    /// Of the last read.
+    pub counters: Option<Counters>,
     pub weight_changes: BTreeMap<Direction, u64>,
     pub weight_changes_held: BTreeMap<HeldReason, u64>,
     pub inconclusive: BTreeMap<LocalReason, u64>,
@@ -52,6 +56,10 @@ pub struct DestState {
     /// Since when the kernel shows an operator's 0.
     pub external_since: Option<Wall>,
     pub contest: Contest,
+    /// Where it stood at the last read ([`RealServer::place`]).
+    pub place: Option<u32>,
+    /// It looks as if it had been added again, and its weight was not looked at since.
+    pub sign: Option<Sign>,
     /// When the probe result came that asked for a change not yet made.
     pub decided: Option<Mono>,
 }
@@ -87,8 +95,9 @@ impl DestState {
         self.verdict = verdict;
         self.verdict_changed = Some(now);
         self.decided = Some(now);
-        // A new verdict of ours: what was yielded to is over (trap 20).
-        self.contest.state = ContestState::Quiet;
+        if verdict == Some(Verdict::Up) {
+            self.contest.end();
+        }
         true
     }
 
@@ -120,70 +129,20 @@ impl DestState {
         self.healths(probes).map(|(_, h)| h.and_then(|h| h.last_pass)).min().flatten()
     }
 
-    /// Somebody raised the weight over our drain.
-    pub fn raised_by_others(&mut self, probes: &Probes, now: Mono) {
-        let again = self.contest.last_raise.is_some_and(|before| now.since(before) < TUG_OF_WAR_WINDOW);
-        self.contest.last_raise = Some(now);
-        self.contest.state = if again {
-            ContestState::Yielded
-        } else {
-            let runs = self.healths(probes).map(|(_, h)| h.map_or(0, |h| h.failures_in_a_row));
-            ContestState::FreshFailures { runs_before: runs.collect() }
-        };
+    /// Somebody raised the weight over our drain: failures count from here.
+    pub fn raised_by_others(&mut self, probes: &Probes) {
+        let runs = self.checks.iter().filter_map(|b| b.target);
+        self.contest.begin(runs.map(|id| (id, probes.run_of_failures(id))));
     }
 
-    /// Somebody ended a drain by hand: the weight is left to them until the verdict changes.
-    pub fn yield_to_others(&mut self, now: Mono) {
-        self.contest.last_raise = Some(now);
-        self.contest.state = ContestState::Yielded;
-    }
-
-    /// True while a failing server stays in because somebody else put it there.
+    /// True while a failing server stays in because somebody else put it there a moment ago.
     pub fn contested(&self, probes: &Probes) -> bool {
-        match &self.contest.state {
-            ContestState::Quiet => false,
-            ContestState::Yielded => true,
-            ContestState::FreshFailures { runs_before } => {
-                !self.healths(probes).zip(runs_before).any(|((binding, health), before)| {
-                    let run = health.map_or(0, |h| h.failures_in_a_row);
-                    // A run that was broken meanwhile began anew.
-                    let fresh = if run >= *before { run - before } else { run };
-                    fresh >= binding.check.spec.pace.fall
-                })
-            }
-        }
+        let fresh_run = |binding: &Binding| {
+            let fresh = binding.target.and_then(|id| self.contest.fresh(id, probes.run_of_failures(id)));
+            fresh.is_some_and(|fresh| fresh >= binding.check.spec.pace.fall)
+        };
+        self.contest.counts() && !self.checks.iter().any(fresh_run)
     }
-}
-
-/// Raised twice within this time, and we yield (trap 20).
-pub const TUG_OF_WAR_WINDOW: Duration = Duration::from_secs(600);
-
-#[derive(Debug, Default)]
-pub struct Contest {
-    last_raise: Option<Mono>,
-    state: ContestState,
-}
-
-impl Contest {
-    /// True while failures are counted that end it.
-    pub fn counts(&self) -> bool {
-        matches!(self.state, ContestState::FreshFailures { .. })
-    }
-
-    /// We drained it again: what was counted has been spent, and the time of the raise stays.
-    pub fn spent(&mut self) {
-        self.state = ContestState::Quiet;
-    }
-}
-
-#[derive(Debug, Default)]
-enum ContestState {
-    #[default]
-    Quiet,
-    /// Drained again after `fall` further failures of a check, counted from these runs.
-    FreshFailures { runs_before: Vec<u32> },
-    /// Left alone until the verdict changes.
-    Yielded,
 }
 
 /// What a check probes for a real server, or `None` where it has no port.
@@ -261,6 +220,7 @@ pub mod tests {
     pub fn dest(text: &str, weight: u32, forwarding: Forwarding) -> RealServer {
         RealServer {
             key: text.parse().unwrap(),
+            place: None,
             forwarding,
             weight: Weight(weight),
             upper_threshold: 0,

@@ -1,6 +1,6 @@
 //! What a read of the table tells: who is there, who is managed, and who changed a weight.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use super::controller::Controller;
@@ -8,6 +8,7 @@ use super::event::{Command, Note};
 use super::keeper::Keeper;
 use super::ledger::{Entry, EntryState, TakenBy};
 use super::probes::{Probes, User};
+use super::seen::{Seen, begin_anew, yield_unless_up};
 use super::service::{Binding, DestState, ServiceState, target_of};
 use crate::model::{
     Check, DriftKind, Mode, Mono, Now, OnFailure, ReadFailure, RealServer, ServiceKey, SkipReason, Snapshot,
@@ -36,7 +37,7 @@ impl Controller {
                 self.snapshot = Some(snapshot.clone());
                 self.unclear.clear();
                 self.take_in(&snapshot, now, out);
-                self.drop_absent(&snapshot, out);
+                self.drop_absent(&snapshot, now, out);
                 self.reconcile_started = Some(started);
             }
             Err(failure) => {
@@ -77,6 +78,10 @@ impl Controller {
             ..ServiceState::default()
         });
         let Some(managed) = state.policy.and_then(|at| policy.services.get(at)) else {
+            // Without checks nothing else ever ends the yielding.
+            for row in &service.destinations {
+                self.keeper.stop_yielding(&(service.key, row.key));
+            }
             release_all(state, service.key, &mut self.probes);
             return;
         };
@@ -91,10 +96,16 @@ impl Controller {
             out.push(Command::Log(Note::RefusesAtZero { service: service.key, scheduler, on_failure }));
         }
         release_missing(state, service, &mut self.probes);
+        if !self.unclear.contains(&service.key) {
+            state.look_for_signs(service);
+        }
         let mut no_port = BTreeSet::new();
         for row in &service.destinations {
             let user = (service.key, row.key);
-            let dest = state.dests.entry(row.key).or_default();
+            let dest = state
+                .dests
+                .entry(row.key)
+                .or_insert_with(|| DestState { place: row.place, ..DestState::default() });
             if rebind(dest, user, row, &managed.checks, &mut self.probes, now.mono) {
                 dest.judge(&self.probes, now.mono);
                 for binding in dest.checks.iter().filter(|b| b.target.is_none()) {
@@ -102,23 +113,17 @@ impl Controller {
                     no_port.insert(binding.check.name.clone());
                 }
             }
+            if dest.verdict == Some(Verdict::Up) || dest.checks.is_empty() {
+                self.keeper.stop_yielding(&user);
+            }
             let in_flight = self.cycle.changes().is_some_and(|changes| changes.contains_key(&user));
             if !in_flight && !self.unclear.contains(&service.key) {
-                let seen = observe(dest, user, row.weight, &mut self.keeper, &self.probes, now);
-                if let Seen::ByOthers { expected } = seen {
+                let first = self.adopting.remove(&user);
+                let seen = observe(dest, user, row.weight, first, &mut self.keeper, &self.probes, now);
+                if seen.is_drift() {
                     *self.drift.entry(DriftKind::Weight).or_default() += 1;
-                    let (service, dest) = user;
-                    let found = row.weight;
-                    out.push(Command::Log(Note::ChangedByOthers { service, dest, expected, found }));
-                } else if let Seen::HandDrainEnded = seen {
-                    *self.drift.entry(DriftKind::Weight).or_default() += 1;
-                    let (service, dest) = user;
-                    out.push(Command::Log(Note::HandDrainEnded { service, dest, found: row.weight }));
-                } else if let Seen::Adopted(entry) = seen
-                    && self.adopting.remove(&user)
-                {
-                    out.push(Command::Log(Note::Adopted { service: user.0, dest: user.1, entry }));
                 }
+                out.extend(seen.note(user, row.weight).map(Command::Log));
             }
         }
         if new {
@@ -163,14 +168,19 @@ impl Controller {
         })
     }
 
-    /// Entries of real servers that are gone are dropped once two reads in a row agree (trap 3).
-    fn drop_absent(&mut self, snapshot: &Snapshot, out: &mut Vec<Command>) {
+    /// What is remembered of real servers that are gone is dropped once two reads in a row agree (trap 3).
+    fn drop_absent(&mut self, snapshot: &Snapshot, now: Now, out: &mut Vec<Command>) {
         let there =
             |(service, dest): &User| snapshot.service(service).is_some_and(|s| s.destination(dest).is_some());
-        let absent: BTreeSet<User> =
-            self.keeper.entries().map(|(key, _)| *key).filter(|k| !there(k)).collect();
+        let absent: BTreeSet<User> = self.keeper.remembered().filter(|k| !there(k)).collect();
         for key in absent.intersection(&self.absent).copied().collect::<Vec<_>>() {
             self.drop_entry(key, "the real server is gone", out);
+            self.keeper.forget_raise(&key);
+        }
+        let gone = absent.intersection(&self.absent);
+        for (service, dest) in self.keeper.forget_gone(gone, now.mono, self.policy.ledger_max_age) {
+            let why = "it lapsed, and the real server has been gone for the ledger's maximum age";
+            out.push(Command::Log(Note::EntryDropped { service, dest, why }));
         }
         self.absent = absent;
     }
@@ -194,29 +204,23 @@ impl Controller {
     }
 }
 
-/// What one weight in the kernel meant.
-enum Seen {
-    Nothing,
-    /// The drain of an earlier run still stands.
-    Adopted(Entry),
-    /// Somebody else changed what we wrote.
-    ByOthers {
-        expected: Weight,
-    },
-    /// And did so over a drain by hand, again.
-    HandDrainEnded,
-}
-
 /// Compares the kernel's weight with what we know (traps 15, 17, 20).
 fn observe(
     dest: &mut DestState,
     user: User,
     weight: Weight,
+    first: bool,
     keeper: &mut Keeper,
     probes: &Probes,
     now: Now,
 ) -> Seen {
-    let Some(entry) = keeper.get(&user).copied() else {
+    let entry = keeper.get(&user).copied();
+    if let Some(sign) = dest.sign.take()
+        && sign.tells(weight, entry.map(|e| e.written))
+    {
+        return begin_anew(dest, user, weight, entry, keeper, now);
+    }
+    let Some(entry) = entry else {
         if weight.is_zero() {
             dest.external_since.get_or_insert(now.wall);
             dest.owed = dest.owed.or(keeper.wish(&user).and_then(|wish| wish.owed));
@@ -236,7 +240,7 @@ fn observe(
             // On its way back by hand, and failing: from now on its checks have it.
             keeper.set_taken_by(&user, TakenBy::Check);
         }
-        return Seen::Adopted(entry);
+        return if first { Seen::Adopted(entry) } else { Seen::Nothing };
     }
     keeper.drop_entry(&user);
     dest.owed = Some(weight);
@@ -245,14 +249,22 @@ fn observe(
         // The write never happened (trap 17); whether to make it is decided anew.
         return Seen::Nothing;
     }
+    if first && weight == entry.owed && !keeper.wished_out(&user) {
+        return Seen::GivenBack;
+    }
     if keeper.wished_out(&user) {
-        if keeper.raised_over_wish(user, now.mono) {
-            dest.yield_to_others(now.mono);
+        if keeper.raised(user, now.mono) {
             keeper.set_wish(user, None);
+            yield_unless_up(dest, user, keeper, now.mono);
             return Seen::HandDrainEnded;
         }
-    } else if dest.verdict == Some(Verdict::Down) {
-        dest.raised_by_others(probes, now.mono);
+    } else if dest.verdict == Some(Verdict::Down) || (dest.verdict.is_none() && entry.by == TakenBy::Check) {
+        // Not known yet, after a restart: a raise over our drain all the same.
+        if keeper.raised(user, now.mono) {
+            yield_unless_up(dest, user, keeper, now.mono);
+        } else {
+            dest.raised_by_others(probes);
+        }
     }
     Seen::ByOthers { expected: entry.written }
 }
@@ -282,14 +294,19 @@ fn rebind(
         dest.checks.push(Binding { check: check.clone(), target });
     }
     // After the new ones, so that a target both use keeps its state.
+    let mut heirs = BTreeMap::new();
     for id in old.into_iter().filter_map(|b| b.target) {
         for new in dest.checks.iter().filter_map(|b| b.target) {
-            probes.inherit(new, id);
+            if probes.inherit(new, id) {
+                heirs.insert(new, id);
+            }
         }
         if !dest.checks.iter().any(|b| b.target == Some(id)) {
             probes.release(id, &user);
         }
     }
+    let targets = dest.checks.iter().filter_map(|b| b.target);
+    dest.contest.rebound(targets.map(|id| (id, heirs.get(&id).copied(), probes.run_of_failures(id))));
     true
 }
 

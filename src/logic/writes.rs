@@ -56,7 +56,7 @@ impl Controller {
                 taken: entry.is_some(),
                 wish,
                 lifted: wish.is_none() && entry.is_some_and(|e| e.by == TakenBy::Operator),
-                contested: dest.contested(&self.probes),
+                contested: self.keeper.raises().yielded(&user) || dest.contested(&self.probes),
                 stuck: dest.retry_at.is_some(),
                 failing_since: dest.failing_since(&self.probes),
                 last_pass: dest.last_pass(&self.probes),
@@ -223,6 +223,12 @@ impl Controller {
         for (change, outcome) in &report.results {
             let Some((_, direction)) = changes.get(&(change.service, change.dest)) else { continue };
             self.account(change, *direction, outcome, now, out);
+            if matches!(outcome, WriteOutcome::Written | WriteOutcome::ReadBack(_) | WriteOutcome::Unknown(_))
+                && let Some(dest) =
+                    self.services.get_mut(&change.service).and_then(|s| s.dests.get_mut(&change.dest))
+            {
+                dest.written();
+            }
         }
         let read_back = |key: &ServiceKey| report.services.iter().any(|service| service.key == *key);
         self.unclear.extend(changes.keys().map(|(service, _)| *service).filter(|key| !read_back(key)));
@@ -321,7 +327,7 @@ impl Controller {
         let Some(dest) = state.dests.get_mut(&change.dest) else { return };
         dest.retry_at = None;
         if direction == Direction::Drain {
-            dest.contest.spent();
+            dest.contest.end();
         }
         if let Some(decided) = dest.decided.take() {
             self.decision_apply_duration.observe(now.mono.since(decided));

@@ -190,6 +190,9 @@ impl ServiceFlags {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RealServer {
     pub key: DestKey,
+    /// How many stand before it in its virtual server, where the kernel puts new ones in front; `None`
+    /// where the source does not tell, or two readings disagreed.
+    pub place: Option<u32>,
     pub forwarding: Forwarding,
     pub weight: Weight,
     /// 0 = off.

@@ -2,14 +2,16 @@
 //!
 //! An operator may have to read it at 3 a.m.: indented, with the words of the API.
 
+use std::time::Duration;
+
 use serde::{Deserialize, Serialize};
 
 use crate::logic::{Entry, EntryState, LapseReason, Ledger, Origin, Raise, TakenBy, Wish, WishKind};
-use crate::model::{DestKey, FailReason, ServiceKey, Wall, Weight, check_said};
+use crate::model::{DestKey, FailReason, Mono, ServiceKey, Wall, Weight, check_said};
 
 const FORMAT: u32 = 2;
 
-/// Without `from` and `raises`; still written where neither is needed, so that earlier versions can read it.
+/// Without `uptime`, `from` and `raises`; still written where neither is needed, so that earlier versions can read it.
 const FORMAT_1: u32 = 1;
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -19,6 +21,9 @@ struct File {
     boot_id: String,
     table: String,
     confirmed: Wall,
+    /// The same by the clock of this boot, in seconds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    uptime: Option<f64>,
     entries: Vec<Row>,
     #[serde(default)]
     lapsed: Vec<Row>,
@@ -85,6 +90,11 @@ pub fn parse(bytes: &[u8]) -> Result<Ledger, String> {
     let file: File = serde_json::from_slice(bytes).map_err(broken)?;
     let mut ledger = Ledger::new(Origin { boot_id: file.boot_id, table: file.table });
     ledger.confirmed = file.confirmed;
+    if let Some(seconds) = file.uptime {
+        let uptime = Duration::try_from_secs_f64(seconds);
+        let uptime = uptime.map_err(|_| format!("was written at an impossible uptime ({seconds} s)"))?;
+        ledger.uptime = Some(Mono::from_start(uptime));
+    }
     for row in file.entries {
         let (key, entry) = entry(&row)?;
         if ledger.entries.insert(key, entry).is_some() {
@@ -151,7 +161,8 @@ pub fn render(ledger: &Ledger) -> std::io::Result<Vec<u8>> {
     let entries = ledger.entries.iter().map(|(key, entry)| row(key, entry, None));
     let lapsed = ledger.lapsed.iter().map(|(key, (entry, reason))| row(key, entry, Some(*reason)));
     let climbs = |entry: &Entry| entry.from != entry.owed;
-    let later = !ledger.raises.is_empty()
+    let later = ledger.uptime.is_some()
+        || !ledger.raises.is_empty()
         || ledger.entries.values().any(climbs)
         || ledger.lapsed.values().any(|(entry, _)| climbs(entry));
     let file = File {
@@ -159,6 +170,7 @@ pub fn render(ledger: &Ledger) -> std::io::Result<Vec<u8>> {
         boot_id: ledger.origin.boot_id.clone(),
         table: ledger.origin.table.clone(),
         confirmed: ledger.confirmed,
+        uptime: ledger.uptime.map(|at| at.since_start().as_secs_f64()),
         entries: entries.collect(),
         lapsed: lapsed.collect(),
         wishes: ledger.wishes.iter().map(wish_row).collect(),

@@ -31,6 +31,7 @@ pub(crate) fn check(name: &str) -> Arc<Check> {
 pub(crate) fn destination(key: &str, weight: u32, active: u32, inactive: u32) -> RealServer {
     RealServer {
         key: key.parse().unwrap(),
+        place: None,
         forwarding: Forwarding::Route,
         weight: Weight(weight),
         upper_threshold: 0,

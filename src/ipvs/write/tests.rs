@@ -49,7 +49,7 @@ async fn weights_are_written_and_read_back_with_three_requests_a_service() {
     wanted[0].destinations[0].weight = Weight(0);
     wanted[0].destinations[1].weight = Weight(65535);
     wanted[1].destinations[0].weight = Weight(0);
-    assert_eq!(kernel.state().services, wanted, "nothing but weights");
+    assert_eq!(kernel.rows(), wanted, "nothing but weights");
     assert_eq!(report.services, wanted);
     let gue = &wanted[0].destinations[1];
     assert_eq!(gue.tunnel, Some(Tunnel { kind: TunnelKind::Gue, port: 6080, flags: 1 }));
@@ -122,7 +122,7 @@ async fn deleted_between_read_and_write_is_gone_and_stays_so() {
     assert_eq!(outcomes(&report), [WriteOutcome::Gone, WriteOutcome::Gone]);
     assert_eq!(telemetry.lock().errors[&("set_dest", "ENOENT".to_owned())], 1);
     assert_eq!(telemetry.lock().errors[&("set_dest", "ESRCH".to_owned())], 1);
-    let left = kernel.state().services.clone();
+    let left = kernel.rows();
     assert_eq!((left.len(), left[0].destinations.len()), (1, 1));
     assert_eq!(report.services, left);
 }

@@ -61,6 +61,7 @@ fn counters(offset: u64) -> Counters {
 fn dest(key: &str, weight: u32, forwarding: Forwarding) -> RealServer {
     RealServer {
         key: parsed(key),
+        place: None,
         forwarding,
         weight: Weight(weight),
         upper_threshold: 0,
