@@ -16,6 +16,7 @@ pub use handle::*;
 
 use crate::failpoint::{self, Point};
 use crate::ipvs::Table;
+use crate::logging::together;
 use crate::logic::{Command, Controller, Event, Start};
 use crate::model::{HandDone, HandRefused, Mono, ReadFailure, View, WeightChange};
 use crate::os::Clock;
@@ -119,7 +120,9 @@ enum TableJob {
 
 impl Shell {
     fn step(&mut self, controller: &mut Controller, event: Event, clock: Clock) {
-        for command in controller.step(event, clock.now()) {
+        let commands = controller.step(event, clock.now());
+        let _lines = together();
+        for command in commands {
             self.execute(command);
         }
     }

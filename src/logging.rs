@@ -1,5 +1,7 @@
 //! Log lines to standard error: text for people, JSON for machines.
 
+mod together;
+
 use std::fmt as std_fmt;
 
 use clap::ValueEnum;
@@ -8,6 +10,8 @@ use tracing_subscriber::EnvFilter;
 use tracing_subscriber::fmt::format::{DefaultFields, Full, Writer};
 use tracing_subscriber::fmt::{self, FmtContext, FormatEvent};
 use tracing_subscriber::registry::LookupSpan;
+
+pub use together::{Together, together};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum Level {
@@ -45,7 +49,7 @@ pub fn start(args: LogArgs) {
     };
     // The libraries' own lines say nothing that an outcome does not.
     let filter = EnvFilter::new(format!("error,lvs_agent={level}"));
-    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(together::Lines);
     match args.format {
         Format::Text if in_journal() => {
             builder
