@@ -23,7 +23,8 @@ pub struct DrainArgs {
     /// Only of this virtual server, by its key or its configured name; without it of all that have it
     #[arg(long, value_name = "VS")]
     pub virtual_server: Option<String>,
-    /// Wait until its active and persistent connections are gone, at most this long; exits 1 at the deadline
+    /// Wait until its active and persistent connections are gone, at most this long (10m); exits 1 at the
+    /// deadline, and the drain stays
     #[arg(
         long,
         value_name = "DURATION",
@@ -68,7 +69,7 @@ fn said(text: &str) -> Result<String, String> {
     check_said(text).map(|()| text.to_owned())
 }
 
-/// 0 done (and, with `--wait`, empty), 1 refused or not empty by the deadline.
+/// 0 done (and, with `--wait`, empty), 1 refused or not empty by the deadline, 69 nobody answers by then.
 pub async fn drain(args: &DrainArgs, screen: &mut Screen<'_>) -> u8 {
     let request = DrainRequest {
         real_server: args.real_server.to_string(),
@@ -161,6 +162,8 @@ enum Seen {
     Empty,
     /// In words.
     Waiting(String),
+    /// Nobody answers, and why.
+    Away(String),
     /// Somebody ended the drain.
     Ended(ServiceKey, DestKey),
 }
@@ -169,14 +172,13 @@ impl Wait<'_> {
     async fn run(mut self, screen: &mut Screen<'_>) -> u8 {
         let clock = Clock::start();
         loop {
-            let status = match local_status(&self.args.control.socket).await {
-                Ok(fetched) => fetched.status,
-                Err(error) => {
-                    screen.complain(&format!("{error}; the drain stays, but nobody says how far it is"));
-                    return exit::UNAVAILABLE;
-                }
+            // The drain outlasts a restart of the agent, so the wait does too.
+            let seen = match local_status(&self.args.control.socket).await {
+                Ok(fetched) => look(&fetched.status, &self.wanted, &mut self.out),
+                Err(error) => Seen::Away(error.to_string()),
             };
-            match look(&status, &self.wanted, &mut self.out) {
+            let away = matches!(seen, Seen::Away(_));
+            match seen {
                 Seen::Empty => {
                     let text = screen.paint(Paint::Good, "no active and no persistent connections are left");
                     let written = writeln!(screen.out, "{}  {text}", passed(&clock));
@@ -186,11 +188,11 @@ impl Wait<'_> {
                     screen.complain(&format!("{dest} of {service} is no longer drained: somebody ended it"));
                     return exit::FAILURE;
                 }
-                Seen::Waiting(text) => {
+                Seen::Waiting(text) | Seen::Away(text) => {
                     if clock.mono() > Mono::from_start(self.limit) {
                         let limit = age(self.limit.as_secs_f64());
                         screen.complain(&format!("not empty within {limit}: {text}; the drain stays"));
-                        return exit::FAILURE;
+                        return if away { exit::UNAVAILABLE } else { exit::FAILURE };
                     }
                     if let Err(code) = self.progress(&clock, text, screen) {
                         return code;

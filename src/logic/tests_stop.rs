@@ -108,6 +108,18 @@ fn what_others_changed_is_theirs() {
     assert!(!world.written.iter().any(|(_, from, to)| *from == 0 && *to > 0), "{:?}", world.written);
 }
 
+/// Missing from one read it may come back: its record is the next run's to drop or to use (trap 3).
+#[test]
+fn what_is_missing_from_the_table_is_not_waited_for() {
+    let mut world = two_taken();
+    world.table.get_mut(&service()).unwrap().destinations.remove(0);
+    world.view();
+    world.send(Event::Stopping);
+    assert!(world.controller.at_rest(), "there is nothing more to be done");
+    assert_eq!(stop(&mut world), [gave_back(1, 0, 1)]);
+    assert_eq!((world.weights(), entries(&world)), (vec![6, 7], 1));
+}
+
 #[test]
 fn an_operators_zero_is_never_raised() {
     let mut world = two_taken();

@@ -54,7 +54,7 @@ keepalived_reload
 further_probes 2 $WEB 10.10.0.21:80
 expect_eq "the changes of the observed service" "$(journal $WEB)" "$WEB 10.10.0.21:80 0
 $WEB 10.10.0.21:80 3
-$WEB 10.10.0.22:80 absent
+$WEB 10.10.0.22:80 gone
 $WEB 10.10.0.22:80 4"
 expect_eq "the agent's weights there" "$(log_count "weight set.*$WEB")" 0
 expect_eq "counted" "$(metric lvs_weight_changes_total virtual_server=$WEB direction=drain)" 0

@@ -19,7 +19,7 @@ wait_for "keepalived has made the table" 10 weights_are 3 4 5 6 9
 documented toml static | sed '1i [ipvs]\npoll-interval = "500ms"' | agent_config
 agent_start
 wait_for "all are judged up" 20 state_is 5 up $WEB
-journal() { tail -n +6 "$T/journal" | cut -d' ' -f3- | grep "^10.10.0.2$1:80 " | cut -d' ' -f2 | xargs; } # after the table as it was
+journal() { tail -n +6 "$T/journal" | cut -d' ' -f3- | { grep "^10.10.0.2$1:80 " || true; } | cut -d' ' -f2 | xargs; } # after the table as it was
 log_count() { grep -Ec -- "$1" "$T/agent.log" || true; }
 
 step "r1 and r3 are out by their checks, r2 and r4 by hand"
@@ -63,7 +63,9 @@ expect "the table" weights_are 23 24 25 26 8
 for n in 1 2 3 4; do expect_eq "the changes of r$n" "$(journal $n)" "1$((n + 2)) 0 2$((n + 2))"; done
 expect_eq "said of the drains by hand" "$(log_count 'WARN.*somebody raised the weight over a drain by hand for the second time: the drain has ended')" 2
 expect_eq "held, said once each" "$(log_count 'WARN a weight change is held.*reason=tug_of_war.*from=2[35]')" 2
-expect_eq "exported" "$(metric lvs_real_server_change_held reason=tug_of_war)" 2
+for n in 1 3; do
+  expect_eq "r$n, exported" "$(rs_metric lvs_real_server_change_held $WEB 10.10.0.2$n:80 reason=tug_of_war)" 1
+done
 agent_run 1 undrain 10.10.0.22
 expect_match "nothing is left of it" "$OUT" 'is not drained by hand'
 expect_eq "nor on record" "$(metric lvs_agent_ledger_entries)" 0

@@ -68,7 +68,12 @@ fn shown((weight, active, inactive, persistent): Row, by: Option<DrainedBy>) -> 
 }
 
 /// `drain --wait` against an agent that shows these one after the other, the last for ever.
-async fn waited(line: &str, mut views: Vec<View>) -> Output<u8> {
+async fn waited(line: &str, views: Vec<View>) -> Output<u8> {
+    waited_through(line, views.into_iter().map(Some).collect()).await
+}
+
+/// `None`: at that moment no agent answers.
+async fn waited_through(line: &str, mut views: Vec<Option<View>>) -> Output<u8> {
     let dir = tempfile::tempdir().unwrap();
     let socket = dir.path().join("control.sock");
     let (handle, mut requests) = Handle::new();
@@ -76,7 +81,7 @@ async fn waited(line: &str, mut views: Vec<View>) -> Output<u8> {
     let (_stop, stopping) = watch::channel(false);
     tokio::spawn(serve_unix(bind_unix(&socket).unwrap(), web, stopping));
     let (service, dest) = {
-        let snapshot = views[0].snapshot.clone().unwrap();
+        let snapshot = samples::rich().snapshot.unwrap();
         (snapshot.services[0].key, snapshot.services[0].destinations[0].key)
     };
     tokio::spawn(async move {
@@ -88,7 +93,7 @@ async fn waited(line: &str, mut views: Vec<View>) -> Output<u8> {
                 }
                 Request::View { reply, .. } => {
                     let view = if views.len() > 1 { views.remove(0) } else { views[0].clone() };
-                    drop(reply.send(Arc::new(view)));
+                    drop(view.map(|view| reply.send(Arc::new(view))));
                 }
                 Request::Probe { .. } | Request::Reloaded { .. } | Request::Stop => panic!("{request:?}"),
             }
@@ -132,6 +137,22 @@ async fn the_deadline_and_an_end_by_others_are_failures() {
     let ended = waited("--wait", vec![busy, shown((5, 1, 0, 0), None)]).await;
     assert_eq!(ended.result, 1);
     assert!(ended.err.contains("is no longer drained"), "{}", ended.err);
+}
+
+#[tokio::test]
+async fn a_restart_of_the_agent_does_not_end_the_wait() {
+    let by_hand = Some(DrainedBy::Operator);
+    let busy = || Some(shown((0, 1, 0, 0), by_hand));
+    let output =
+        waited_through("--wait", vec![busy(), None, None, busy(), Some(shown((0, 0, 0, 0), by_hand))]).await;
+    assert_eq!((output.result, output.err.as_str()), (0, ""));
+    let told: Vec<&str> = output.out.lines().map(|l| l.split("s  ").last().unwrap()).collect();
+    assert_eq!(told.len(), 5, "{told:?}");
+    assert_eq!(told[2], "the agent's loop has ended", "said once");
+    assert_eq!(told[1], told[3]);
+    let gone = waited_through("--wait=1ms", vec![None]).await;
+    assert_eq!(gone.result, 69);
+    assert!(gone.err.contains("has ended; the drain stays"), "{}", gone.err);
 }
 
 #[tokio::test]

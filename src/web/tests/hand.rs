@@ -1,5 +1,7 @@
 //! Drains and undrains over the control socket.
 
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
 use super::*;
 use crate::agent::Request as AgentRequest;
 use crate::model::{HandDone, HandEffect, HandOrder, HandRefused, HandRequest, Weight};
@@ -7,6 +9,7 @@ use crate::status::{ApiError, HandAnswer};
 
 const DRAIN: &str = "/api/v1/drain";
 const UNDRAIN: &str = "/api/v1/undrain";
+const RELOAD: &str = "/-/reload";
 
 struct Control {
     dir: tempfile::TempDir,
@@ -16,9 +19,13 @@ struct Control {
 
 impl Control {
     fn start() -> Control {
+        Control::with(Options::default())
+    }
+
+    fn with(options: Options) -> Control {
         let dir = tempfile::tempdir().unwrap();
         let (handle, requests) = agent_in_hand();
-        let web = Web::new(Options::default(), handle, Arc::new(FakeExposition::default()));
+        let web = Web::new(options, handle, Arc::new(FakeExposition::default()));
         let (stop, stopping) = watch::channel(false);
         let listener = bind_unix(&dir.path().join("control.sock")).unwrap();
         tokio::spawn(serve_unix(listener, web, stopping));
@@ -140,10 +147,74 @@ async fn bad_bodies_reach_nobody() {
     assert!(control.requests.try_recv().is_err(), "the agent was asked");
 }
 
+/// However little comes, and however often.
+#[tokio::test]
+async fn a_body_that_never_ends_is_given_up() {
+    let mut control =
+        Control::with(Options { body_timeout: Duration::from_millis(50), ..Options::default() });
+    for path in [DRAIN, UNDRAIN, "/api/v1/probe", RELOAD] {
+        for announced in ["Content-Length: 60000", "Transfer-Encoding: chunked"] {
+            let mut stream = UnixStream::connect(control.dir.path().join("control.sock")).await.unwrap();
+            let head = format!("POST {path} HTTP/1.1\r\nHost: x\r\n{announced}\r\n\r\n");
+            stream.write_all(head.as_bytes()).await.unwrap();
+            let (mut reading, mut writing) = stream.into_split();
+            let drip = tokio::spawn(async move {
+                // Valid in a chunked body, and bytes of a plain one; ends when the other side has closed.
+                while writing.write_all(b"1\r\n \r\n").await.is_ok() {
+                    tokio::time::sleep(Duration::from_millis(20)).await;
+                }
+            });
+            let mut answer = [0; 1024];
+            let n = soon("the answer", reading.read(&mut answer)).await.unwrap();
+            let text = String::from_utf8_lossy(&answer[..n]);
+            assert!(text.starts_with("HTTP/1.1 408"), "{path}: {text}");
+            assert!(text.contains("the body did not arrive within 0.05 s"), "{path}: {text}");
+            drip.abort();
+        }
+    }
+    assert!(control.requests.try_recv().is_err(), "the agent was asked");
+}
+
+#[tokio::test]
+async fn a_reload_is_answered_by_whoever_reads_the_file() {
+    let (reloads, mut asked) = Reloads::new();
+    let control = Control::with(Options { reloads: Some(reloads), ..Options::default() });
+    let socket = control.dir.path().join("control.sock");
+    let answer = crate::status::ReloadAnswer {
+        mode: "enforce".into(),
+        services: 3,
+        config_hash: 7,
+        changed: true,
+        warnings: vec!["line 3: mode: old".to_owned()],
+    };
+    let golden =
+        r#"{"mode":"enforce","services":3,"config_hash":7,"changed":true,"warnings":["line 3: mode: old"]}"#;
+    for (result, status, told) in [
+        (Ok(answer), 200, golden),
+        (Err(ReloadRefused::Faults("a\nb".into())), 422, r#"{"error":"a\nb"}"#),
+        (Err(ReloadRefused::NotNow("gone".into())), 409, r#"{"error":"gone"}"#),
+        (Err(ReloadRefused::Ended("over".into())), 503, r#"{"error":"over"}"#),
+    ] {
+        let answered = async {
+            let reply = soon("the request", asked.recv()).await.unwrap();
+            drop(reply.send(result));
+        };
+        let (reply, ()) = tokio::join!(ask_unix(&socket, "POST", RELOAD, ""), answered);
+        assert_eq!((reply.status.as_u16(), reply.text()), (status, told));
+    }
+    drop(asked);
+    let reply = control.post(RELOAD, "{}").await;
+    assert_eq!((reply.status.as_u16(), reply.text()), (503, r#"{"error":"the agent is about to end"}"#));
+    // The demo has none.
+    let reply = Control::start().post(RELOAD, "").await;
+    assert_eq!(reply.status, StatusCode::CONFLICT);
+    assert!(reply.text().contains("no configuration file"), "{}", reply.text());
+}
+
 #[tokio::test]
 async fn over_tcp_there_is_nothing_that_writes() {
     let server = start_plain();
-    for path in [DRAIN, UNDRAIN] {
+    for path in [DRAIN, UNDRAIN, RELOAD] {
         assert_eq!(server.ask("POST", path, &[]).await.status, StatusCode::NOT_FOUND);
     }
 }
