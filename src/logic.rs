@@ -13,6 +13,7 @@ mod hand;
 mod health;
 mod keeper;
 mod ledger;
+mod pause;
 mod plan;
 mod probes;
 mod report;
@@ -37,6 +38,8 @@ mod tests_guard;
 mod tests_hand;
 #[cfg(test)]
 mod tests_signs;
+#[cfg(test)]
+mod tests_time;
 #[cfg(test)]
 mod world;
 mod writes;

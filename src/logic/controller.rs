@@ -9,6 +9,7 @@ use super::guard::Suspicion;
 use super::hand::Pending;
 use super::keeper::Keeper;
 use super::ledger::{Ledger, Origin};
+use super::pause::Watch;
 use super::probes::Probes;
 use super::service::{ServiceState, count};
 use crate::model::{
@@ -78,6 +79,7 @@ pub struct Controller {
     /// The read that the wanted view waits for has ended.
     pub(super) view_due: bool,
     pub(super) generation: u64,
+    pub(super) watch: Watch,
 }
 
 /// Where the way from a plan to the kernel stands. Nothing is planned while one is under way.
@@ -147,12 +149,14 @@ impl Controller {
             view_wanted: false,
             view_due: false,
             generation: 0,
+            watch: Watch::default(),
         }
     }
 
     /// Takes in one event and says what to do.
     pub fn step(&mut self, event: Event, now: Now) -> Vec<Command> {
         let mut out = Vec::new();
+        self.look_for_gaps(now, &mut out);
         match event {
             Event::Tick => {}
             Event::PolicyLoaded { policy, hash } => self.policy_loaded(policy, hash, now, &mut out),
@@ -175,6 +179,7 @@ impl Controller {
         if std::mem::take(&mut self.view_due) && std::mem::take(&mut self.view_wanted) {
             out.push(Command::Publish(Arc::new(self.view(now))));
         }
+        self.watch.promised = self.next_wake();
         out
     }
 
@@ -254,6 +259,7 @@ impl Controller {
     }
 
     fn probe_ended(&mut self, id: TargetId, report: &ProbeReport, now: Now, out: &mut Vec<Command>) {
+        let report = &*self.probes.excused(id, report);
         let Some(target) = self.probes.ended(id, report, now.mono) else { return };
         let users: Vec<_> = target.users.iter().copied().collect();
         let phases = target.target.spec.kind.phases();

@@ -100,6 +100,14 @@ pub enum Note {
         expected: Weight,
         found: Weight,
     },
+    /// We were woken so much later than asked for: stopped, starved or paused.
+    Paused {
+        gap: Duration,
+    },
+    /// The wall clock went that much further than time, or back.
+    ClockStepped {
+        seconds: f64,
+    },
     /// The table is read again, after failures.
     TableBack,
     TableLost(ReadFailure),

@@ -11,8 +11,8 @@ use super::health::{Health, combine};
 use super::probes::Probes;
 use super::signs::Sign;
 use crate::model::{
-    Check, Counters, DestKey, Direction, FailReason, Forwarding, Held, HeldReason, Histogram, LocalReason, Mono,
-    OnFailure, Phase, ProbeReport, RealServer, ScopedAddr, ServiceKey, Target, Verdict, Wall, Weight,
+    Check, Counters, DestKey, Direction, FailReason, Forwarding, Held, HeldReason, Histogram, LocalReason,
+    Mono, OnFailure, Phase, ProbeReport, RealServer, ScopedAddr, ServiceKey, Target, Verdict, Wall, Weight,
 };
 
 #[derive(Debug, Default)]

@@ -100,9 +100,8 @@ mod tests {
             ..dest(&key(*n).to_string(), 5, Forwarding::Route)
         };
         let rows: Vec<RealServer> = now.iter().enumerate().map(row).collect();
-        let moved = moved(&rows, |dest| {
-            before.iter().position(|n| key(*n) == *dest).map(|place| place as u32)
-        });
+        let moved =
+            moved(&rows, |dest| before.iter().position(|n| key(*n) == *dest).map(|place| place as u32));
         now.iter().copied().filter(|n| moved.contains(&key(*n))).collect()
     }
 

@@ -102,10 +102,10 @@ impl Controller {
         let mut no_port = BTreeSet::new();
         for row in &service.destinations {
             let user = (service.key, row.key);
-            let dest = state.dests.entry(row.key).or_insert_with(|| DestState {
-                place: row.place,
-                ..DestState::default()
-            });
+            let dest = state
+                .dests
+                .entry(row.key)
+                .or_insert_with(|| DestState { place: row.place, ..DestState::default() });
             if rebind(dest, user, row, &managed.checks, &mut self.probes, now.mono) {
                 dest.judge(&self.probes, now.mono);
                 for binding in dest.checks.iter().filter(|b| b.target.is_none()) {
@@ -258,9 +258,7 @@ fn observe(
             yield_unless_up(dest, user, keeper, now.mono);
             return Seen::HandDrainEnded;
         }
-    } else if dest.verdict == Some(Verdict::Down)
-        || (dest.verdict.is_none() && entry.by == TakenBy::Check)
-    {
+    } else if dest.verdict == Some(Verdict::Down) || (dest.verdict.is_none() && entry.by == TakenBy::Check) {
         // Not known yet, after a restart: a raise over our drain all the same.
         if keeper.raised(user, now.mono) {
             yield_unless_up(dest, user, keeper, now.mono);

@@ -145,19 +145,20 @@ fn a_step_of_the_wall_clock_neither_ends_the_window_nor_makes_it_last() {
         for (running, restarts) in [(true, true), (false, true), (true, false)] {
             let case = format!("{step} {running} {restarts}");
             let mut world = raised_once();
-            let mut windows = [(9 * MINUTE, vec![9, 7]), (10 * MINUTE, vec![0, 7])].map(|(after, weights)| {
-                let mut world = std::mem::replace(&mut world, raised_once());
-                if running {
-                    world.now.wall.0 += step;
-                    world.run(after);
-                }
-                if restarts {
-                    world.run(if running { Duration::ZERO } else { after });
-                    world.now.wall.0 += if running { 0.0 } else { step };
-                    world.restart();
-                }
-                (world, weights)
-            });
+            let mut windows =
+                [(9 * MINUTE, vec![9, 7]), (10 * MINUTE, vec![0, 7])].map(|(after, weights)| {
+                    let mut world = std::mem::replace(&mut world, raised_once());
+                    if running {
+                        world.now.wall.0 += step;
+                        world.run(after);
+                    }
+                    if restarts {
+                        world.run(if running { Duration::ZERO } else { after });
+                        world.now.wall.0 += if running { 0.0 } else { step };
+                        world.restart();
+                    }
+                    (world, weights)
+                });
             for (world, weights) in &mut windows {
                 world.settle();
                 world.edit(1, 9);
