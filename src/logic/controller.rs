@@ -28,6 +28,8 @@ pub struct Start {
     pub config_hash: u64,
     /// What the state file held; an error names the file and the way out.
     pub ledger: Result<Option<Ledger>, String>,
+    /// The state directory could not be opened: it is tried again, and that is why there is no ledger.
+    pub ledger_opens_later: bool,
     pub origin: Origin,
     /// Differs between directors: their probes must not march in step.
     pub seed: u64,
@@ -112,7 +114,10 @@ impl Cycle {
 
 impl Controller {
     pub fn new(start: Start, now: Now) -> Controller {
-        let keeper = Keeper::new(start.ledger, start.origin, now, start.policy.ledger_max_age);
+        let mut keeper = Keeper::new(start.ledger, start.origin, now, start.policy.ledger_max_age);
+        if start.ledger_opens_later {
+            keeper.open_later(now.mono);
+        }
         Controller {
             config: ConfigFacts {
                 last_load_successful: true,
@@ -164,6 +169,7 @@ impl Controller {
             Event::TableRead(result) => self.table_read(result, now, &mut out),
             Event::ProbeEnded { id, report } => self.probe_ended(id, &report, now, &mut out),
             Event::LedgerSaved { generation, result } => self.ledger_saved(generation, result, now, &mut out),
+            Event::LedgerOpened { result, again } => self.ledger_opened(result, again, now, &mut out),
             Event::WeightsSet(report) => self.weights_set(report, now, &mut out),
             Event::Hand { id, request } => self.hand(id, &request, now, &mut out),
             Event::Stopping => self.stopping = true,

@@ -28,6 +28,9 @@ pub enum Event {
     ProbeEnded { id: TargetId, report: ProbeReport },
     /// The answer to [`Command::SaveLedger`]: on disk (or not, and why).
     LedgerSaved { generation: u64, result: Result<(), String> },
+    /// The answer to [`Command::OpenLedger`]: what an earlier run left, or why it cannot be used;
+    /// `again`: it may be, later.
+    LedgerOpened { result: Result<Option<Ledger>, String>, again: bool },
     /// The answer to [`Command::SetWeights`].
     WeightsSet(WriteReport),
     /// The agent is to end: nothing new is begun, what is under way is brought to its end.
@@ -50,6 +53,8 @@ pub enum Command {
         generation: u64,
         ledger: Arc<Ledger>,
     },
+    /// Lock the state directory, which could not be used so far, and load the ledger.
+    OpenLedger,
     /// The only way to the kernel's weights; at most one is under way.
     SetWeights(Vec<WeightChange>),
     /// Answers every [`Event::ViewWanted`] so far.
