@@ -5,6 +5,7 @@
 
 mod handle;
 mod log;
+mod state;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -13,6 +14,7 @@ use std::time::Duration;
 use tokio::sync::{mpsc, oneshot};
 
 pub use handle::*;
+pub use state::State;
 
 use crate::failpoint::{self, Point};
 use crate::ipvs::Table;
@@ -21,7 +23,6 @@ use crate::logic::{Command, Controller, Event, Start};
 use crate::model::{HandDone, HandRefused, Mono, ReadFailure, View, WeightChange};
 use crate::os::Clock;
 use crate::probe::Prober;
-use crate::state_file::StateDirectory;
 
 /// How long a stop waits for what is under way, and what `restore-on-exit` asks for, to be read back and
 /// put on record.
@@ -33,8 +34,7 @@ pub struct Parts {
     pub start: Start,
     pub table: Table,
     pub prober: Prober,
-    /// `None`: nothing is managed, so there is nothing to remember.
-    pub state: Option<Arc<StateDirectory>>,
+    pub state: State,
     pub requests: mpsc::Receiver<Request>,
 }
 
@@ -105,7 +105,7 @@ struct Shell {
     events: mpsc::Sender<Event>,
     table: mpsc::Sender<TableJob>,
     prober: Prober,
-    state: Option<Arc<StateDirectory>>,
+    state: State,
     /// Who waits for the next view.
     waiting: Vec<oneshot::Sender<Arc<View>>>,
     /// Who waits for the answer to a request by hand.
@@ -144,12 +144,16 @@ impl Shell {
                 let (state, events) = (self.state.clone(), self.events.clone());
                 tokio::task::spawn_blocking(move || {
                     failpoint::reach(Point::BeforeSave);
-                    let result = match state {
-                        Some(state) => state.save(&ledger).map_err(|e| e.to_string()),
-                        None => Err("there is no state directory without a configuration".to_owned()),
-                    };
+                    let result = state.save(&ledger);
                     failpoint::reach(Point::AfterSave);
                     let _ = events.blocking_send(Event::LedgerSaved { generation, result });
+                });
+            }
+            Command::OpenLedger => {
+                let (state, events) = (self.state.clone(), self.events.clone());
+                tokio::task::spawn_blocking(move || {
+                    let (result, again) = state.open();
+                    let _ = events.blocking_send(Event::LedgerOpened { result, again });
                 });
             }
             Command::Publish(view) => {

@@ -15,6 +15,7 @@ mod hand;
 mod health;
 mod keeper;
 mod ledger;
+mod pause;
 mod plan;
 mod probes;
 mod report;
@@ -46,6 +47,8 @@ mod tests_reload;
 mod tests_signs;
 #[cfg(test)]
 mod tests_stop;
+#[cfg(test)]
+mod tests_time;
 #[cfg(test)]
 mod world;
 mod writes;

@@ -19,6 +19,7 @@ mod trust;
 
 use std::collections::BTreeSet;
 use std::net::IpAddr;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -33,6 +34,9 @@ use reason::{Stop, printable};
 use socket::Dial;
 use source::Sources;
 use trust::{Session, Trust};
+
+/// A probe that waits looks so often whether its time is kept.
+const LOOKS: u32 = 10;
 
 /// Carries out probes. Clones share the TLS configurations and the system's trust anchors, which
 /// are read once: a new `Prober` reads them again.
@@ -60,13 +64,34 @@ impl Prober {
         let mut trace = Trace::begin(self.clock);
         let deadline = trace.started + timeout;
         let ended = match prepared {
-            Ok(Ok(attempt)) => timeout_at(self.instant(deadline), attempt.run(&mut trace)).await,
+            Ok(Ok(attempt)) => self.watched(pin!(attempt.run(&mut trace)), deadline, timeout).await,
             Ok(Err(stop)) => Ok(Err(stop)),
             Err(_) => Ok(Err(Stop::local("getting ready for TLS took longer than the whole probe may"))),
         };
-        let now = self.clock.mono();
-        let ended = ended.unwrap_or_else(|_| trace.timed_out(now.since(deadline), timeout));
-        trace.report(ended, now)
+        let ended = ended.unwrap_or_else(|lag| trace.timed_out(lag, timeout));
+        trace.report(ended, self.clock.mono())
+    }
+
+    /// Waits until the deadline; where that passes, how late we were at most on the way there: a probe
+    /// that was not looked after for half of its time has not waited for it (trap 50).
+    async fn watched<F: Future>(
+        &self,
+        mut attempt: Pin<&mut F>,
+        deadline: Mono,
+        timeout: Duration,
+    ) -> Result<F::Output, Duration> {
+        let mut latest = Duration::ZERO;
+        loop {
+            let look = (self.clock.mono() + timeout / LOOKS).min(deadline);
+            if let Ok(ended) = timeout_at(self.instant(look), attempt.as_mut()).await {
+                return Ok(ended);
+            }
+            let now = self.clock.mono();
+            latest = latest.max(now.since(look));
+            if now >= deadline {
+                return Err(latest);
+            }
+        }
     }
 
     /// Everything that can go wrong on our side before the first packet, so that `started` and the
@@ -196,11 +221,13 @@ impl Trace {
         self.phases.connect = Some(self.enter(Stage::Answer));
     }
 
-    /// The deadline has passed and `lag` more: beyond a tenth of the timeout the silence may be
-    /// our own.
+    /// The deadline has passed, and we were late by `lag` at some time: beyond a tenth of the timeout
+    /// the silence may be our own.
     fn timed_out(&self, lag: Duration, timeout: Duration) -> Result<String, Stop> {
         if lag > (timeout / 10).max(Self::TIMER_SLACK) {
-            let text = format!("the time-out was handled {lag:.1?} late: this director is overloaded");
+            let text = format!(
+                "this agent was {lag:.1?} late meanwhile: it was paused, or this director is overloaded"
+            );
             return Err(Stop::Local(LocalReason::Late, text));
         }
         let (reason, what) = match self.stage {

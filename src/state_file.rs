@@ -110,7 +110,7 @@ impl StateDirectory {
             Err(taken @ LockError::Taken { .. }) => Err(taken),
             Err(error @ (LockError::Directory { .. } | LockError::Lock { .. })) => {
                 let ledger = Err(format!(
-                    "{error}; nothing is drained until this agent may write there and is restarted"
+                    "{error}; nothing is drained until this agent may write there (tried again every 2 s)"
                 ));
                 Ok(Opened { directory: None, ledger })
             }
@@ -306,7 +306,7 @@ mod tests {
             let opened = StateDirectory::open(&path).unwrap();
             let error = opened.ledger.unwrap_err();
             assert!(opened.directory.is_none());
-            assert!(error.contains(&path.display().to_string()) && error.contains("restarted"), "{error}");
+            assert!(error.contains(&path.display().to_string()) && error.contains("tried again"), "{error}");
         }
         let _first = StateDirectory::lock(directory.path()).unwrap();
         assert!(matches!(StateDirectory::open(directory.path()), Err(LockError::Taken { .. })));

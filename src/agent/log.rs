@@ -40,6 +40,18 @@ pub fn note(note: &Note) {
         Note::AddedAgain { service, dest, expected, found } => {
             info!(virtual_server = %service, real_server = %dest, %expected, %found, "the real server was taken out and added again: its weight is the owed one");
         }
+        Note::Paused { gap } => {
+            warn!(
+                seconds = gap.as_secs_f64(),
+                "the agent did not run for a while: the process was stopped, its machine paused, or the processors are overloaded; that time counts for nothing"
+            );
+        }
+        Note::ClockStepped { seconds } => {
+            warn!(
+                seconds,
+                "the wall clock was set, or this machine was suspended; no decision depends on the wall clock"
+            );
+        }
         Note::TableBack => info!("the IPVS table is read again"),
         Note::TableLost(failure) => error!(%failure, "no IPVS table"),
         Note::Drift { kind, service } => {

@@ -40,6 +40,7 @@ pub async fn probe(args: &probe::ProbeArgs, none: &NoAgent, screen: &mut Screen<
         policy: Arc::new(config.policy),
         config_hash: config.hash,
         ledger: Ok(None),
+        ledger_opens_later: false,
         origin: Origin { boot_id: String::new(), table: String::new() },
         seed: 0,
         probes_in_flight_limit: 1,

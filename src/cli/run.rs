@@ -182,6 +182,7 @@ pub async fn serve(
         policy: Arc::new(config.policy.clone()),
         config_hash: config.hash,
         ledger,
+        ledger_opens_later: managing && state.is_none(),
         origin: origin.clone(),
         seed: os::director_seed(),
         probes_in_flight_limit: probes_in_flight_limit(),
@@ -208,7 +209,7 @@ pub async fn serve(
         servers.spawn(web::serve_unix(control, web, stopping));
     }
     let prober = Prober::new(clock);
-    let state = state.map(Arc::new);
+    let state = agent::State::new(config.settings.state_directory.clone(), state);
     let mut agent = tokio::spawn(agent::run(Parts { clock, start, table, prober, state, requests }));
     say_started(&config, &listening, announce);
     os::notify(NotifyState::Ready);

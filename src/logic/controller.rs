@@ -10,6 +10,7 @@ use super::guard::Suspicion;
 use super::hand::Pending;
 use super::keeper::Keeper;
 use super::ledger::{Ledger, Origin};
+use super::pause::Watch;
 use super::probes::Probes;
 use super::service::{ServiceState, count};
 use super::stop::Stop;
@@ -29,6 +30,8 @@ pub struct Start {
     pub config_hash: u64,
     /// What the state file held; an error names the file and the way out.
     pub ledger: Result<Option<Ledger>, String>,
+    /// The state directory could not be opened: it is tried again, and that is why there is no ledger.
+    pub ledger_opens_later: bool,
     pub origin: Origin,
     /// Differs between directors: their probes must not march in step.
     pub seed: u64,
@@ -84,6 +87,7 @@ pub struct Controller {
     /// The read that the wanted view waits for has ended.
     pub(super) view_due: bool,
     pub(super) generation: u64,
+    pub(super) watch: Watch,
 }
 
 /// Where the way from a plan to the kernel stands. Nothing is planned while one is under way.
@@ -116,7 +120,10 @@ impl Cycle {
 
 impl Controller {
     pub fn new(start: Start, now: Now) -> Controller {
-        let keeper = Keeper::new(start.ledger, start.origin, now, start.policy.ledger_max_age);
+        let mut keeper = Keeper::new(start.ledger, start.origin, now, start.policy.ledger_max_age);
+        if start.ledger_opens_later {
+            keeper.open_later(now.mono);
+        }
         Controller {
             config: ConfigFacts {
                 last_load_successful: true,
@@ -156,12 +163,14 @@ impl Controller {
             view_wanted: false,
             view_due: false,
             generation: 0,
+            watch: Watch::default(),
         }
     }
 
     /// Takes in one event and says what to do.
     pub fn step(&mut self, event: Event, now: Now) -> Vec<Command> {
         let mut out = Vec::new();
+        self.look_for_gaps(now, &mut out);
         match event {
             Event::Tick => {}
             Event::PolicyLoaded { policy, hash } => self.policy_loaded(policy, hash, now, &mut out),
@@ -169,6 +178,7 @@ impl Controller {
             Event::TableRead(result) => self.table_read(result, now, &mut out),
             Event::ProbeEnded { id, report } => self.probe_ended(id, &report, now, &mut out),
             Event::LedgerSaved { generation, result } => self.ledger_saved(generation, result, now, &mut out),
+            Event::LedgerOpened { result, again } => self.ledger_opened(result, again, now, &mut out),
             Event::WeightsSet(report) => self.weights_set(report, now, &mut out),
             Event::Hand { id, request } => self.hand(id, &request, now, &mut out),
             Event::Stopping => self.stop(),
@@ -186,6 +196,7 @@ impl Controller {
         if std::mem::take(&mut self.view_due) && std::mem::take(&mut self.view_wanted) {
             out.push(Command::Publish(Arc::new(self.view(now))));
         }
+        self.watch.promised = self.next_wake();
         out
     }
 
@@ -266,6 +277,7 @@ impl Controller {
     }
 
     fn probe_ended(&mut self, id: TargetId, report: &ProbeReport, now: Now, out: &mut Vec<Command>) {
+        let report = &*self.probes.excused(id, report);
         let Some(target) = self.probes.ended(id, report, now.mono) else { return };
         let users: Vec<_> = target.users.iter().copied().collect();
         let phases = target.target.spec.kind.phases();

@@ -28,6 +28,9 @@ pub enum Event {
     ProbeEnded { id: TargetId, report: ProbeReport },
     /// The answer to [`Command::SaveLedger`]: on disk (or not, and why).
     LedgerSaved { generation: u64, result: Result<(), String> },
+    /// The answer to [`Command::OpenLedger`]: what an earlier run left, or why it cannot be used;
+    /// `again`: it may be, later.
+    LedgerOpened { result: Result<Option<Ledger>, String>, again: bool },
     /// The answer to [`Command::SetWeights`].
     WeightsSet(WriteReport),
     /// The agent is to end: what is under way is brought to its end, and nothing new is begun but what
@@ -51,6 +54,8 @@ pub enum Command {
         generation: u64,
         ledger: Arc<Ledger>,
     },
+    /// Lock the state directory, which could not be used so far, and load the ledger.
+    OpenLedger,
     /// The only way to the kernel's weights; at most one is under way.
     SetWeights(Vec<WeightChange>),
     /// Answers every [`Event::ViewWanted`] so far.
@@ -109,6 +114,14 @@ pub enum Note {
         dest: DestKey,
         expected: Weight,
         found: Weight,
+    },
+    /// We were woken so much later than asked for: stopped, starved or paused.
+    Paused {
+        gap: Duration,
+    },
+    /// The wall clock went that much further than time, or back.
+    ClockStepped {
+        seconds: f64,
     },
     /// The table is read again, after failures.
     TableBack,

@@ -29,6 +29,8 @@ pub struct Keeper {
     retry_at: Mono,
     /// The file is there but cannot be used: it is left untouched and nothing is written.
     unusable: Option<String>,
+    /// When to open the state directory again, which could not be used so far.
+    open_at: Option<Mono>,
     /// The last save failed.
     failure: Option<String>,
     write_failures: u64,
@@ -64,6 +66,7 @@ impl Keeper {
             saving: None,
             retry_at: Mono::ZERO,
             unusable,
+            open_at: None,
             failure: None,
             write_failures: 0,
             lapsed_noted: false,
@@ -233,6 +236,10 @@ impl Keeper {
     pub fn save_if_due(&mut self, now: Now, max_age: Duration, out: &mut Vec<Command>) {
         self.note_lapsed(out);
         self.generation += u64::from(self.raises.forget_past(now.mono));
+        if self.open_at.is_some_and(|at| at <= now.mono) {
+            self.open_at = None; // until the answer
+            out.push(Command::OpenLedger);
+        }
         if self.unusable.is_some() || self.saving.is_some() {
             return;
         }
@@ -284,7 +291,37 @@ impl Keeper {
 
     /// When to look again, if a save waits for its retry.
     pub fn retry_at(&self) -> Option<Mono> {
-        (self.failure.is_some() && self.saving.is_none()).then_some(self.retry_at)
+        let save = (self.failure.is_some() && self.saving.is_none()).then_some(self.retry_at);
+        save.or(self.open_at)
+    }
+
+    pub fn open_later(&mut self, now: Mono) {
+        self.open_at = Some(now + RETRY_AFTER);
+    }
+
+    /// It can be used from now on, or it is known better why not.
+    pub fn opened(
+        &mut self,
+        earlier: Result<Option<Ledger>, String>,
+        now: Now,
+        max_age: Duration,
+        out: &mut Vec<Command>,
+    ) {
+        let mut opened = Keeper::new(earlier, self.ledger.origin.clone(), now, max_age);
+        if let Some(error) = opened.unusable {
+            if self.unusable.as_ref() != Some(&error) {
+                out.push(Command::Log(Note::LedgerUnsaved { error: error.clone() }));
+            }
+            self.unusable = Some(error);
+            return;
+        }
+        // What came up meanwhile is newer.
+        opened.ledger.entries.append(&mut self.ledger.entries);
+        (self.ledger, self.raises) = (opened.ledger, opened.raises);
+        self.unusable = None;
+        self.lapsed_noted = false;
+        self.generation += 1;
+        out.push(Command::Log(Note::LedgerSavedAgain));
     }
 
     /// When to look again because something of it is over.

@@ -1,5 +1,6 @@
 //! The targets: who uses them, when each is due, what is under way.
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
@@ -8,7 +9,9 @@ use super::event::{Command, TargetId};
 use super::guard::Tally;
 use super::health::Health;
 use super::schedule::{Schedule, jittered, phase};
-use crate::model::{CheckSpec, DestKey, Histogram, Mono, ProbeReport, ServiceKey, Target};
+use crate::model::{
+    CheckSpec, DestKey, Histogram, LocalReason, Mono, Outcome, ProbeReport, ServiceKey, Target,
+};
 
 /// A real server of a service that a target's results count for.
 pub type User = (ServiceKey, DestKey);
@@ -24,8 +27,14 @@ pub struct TargetState {
 
 #[derive(Debug, Clone, Copy)]
 enum Activity {
-    Waiting { due: Mono },
-    Running { started: Mono },
+    Waiting {
+        due: Mono,
+    },
+    /// `excused`: time passed without us meanwhile, so that it cannot fail by time any more.
+    Running {
+        started: Mono,
+        excused: bool,
+    },
 }
 
 #[derive(Debug)]
@@ -182,11 +191,46 @@ impl Probes {
         while self.in_flight < self.in_flight_limit {
             let Some((due, id)) = self.schedule.pop_due(now) else { return };
             let Some(state) = self.targets.get_mut(&id) else { continue };
-            state.activity = Activity::Running { started: now };
+            state.activity = Activity::Running { started: now, excused: false };
             state.probes += 1;
             self.in_flight += 1;
             self.schedule_lag.observe(now.since(due));
             out.push(Command::Probe { id, target: state.target.clone() });
+        }
+    }
+
+    /// Time passed without us: what waits goes on in its order and distances, what is under way is
+    /// excused. Seen as lag once.
+    pub fn paused(&mut self, gap: Duration) {
+        self.schedule_lag.observe(gap);
+        self.schedule.shift(gap);
+        for state in self.targets.values_mut() {
+            match &mut state.activity {
+                Activity::Waiting { due } => *due += gap,
+                Activity::Running { started, excused } => (*started, *excused) = (*started + gap, true),
+            }
+        }
+    }
+
+    /// What is under way cannot fail any more.
+    pub fn excuse_all(&mut self) {
+        for state in self.targets.values_mut() {
+            if let Activity::Running { excused, .. } = &mut state.activity {
+                *excused = true;
+            }
+        }
+    }
+
+    /// The result as it counts: a failure of a probe that time passed over without us is none.
+    pub fn excused<'a>(&self, id: TargetId, report: &'a ProbeReport) -> Cow<'a, ProbeReport> {
+        let activity = self.targets.get(&id).map(|t| t.activity);
+        match (activity, report.outcome) {
+            (Some(Activity::Running { excused: true, .. }), Outcome::Fail(reason)) => {
+                let detail = format!("the agent did not run for a while during this probe: {reason}");
+                let outcome = Outcome::Inconclusive(LocalReason::Late);
+                Cow::Owned(ProbeReport { outcome, detail, ..report.clone() })
+            }
+            (Some(Activity::Running { .. } | Activity::Waiting { .. }) | None, _) => Cow::Borrowed(report),
         }
     }
 
@@ -205,7 +249,7 @@ impl Probes {
             jittered(pace.interval, self.seed, id, state.probes)
         };
         let started = match state.activity {
-            Activity::Running { started } => started,
+            Activity::Running { started, .. } => started,
             Activity::Waiting { due } => due,
         };
         let due = (started + interval).max(now);

@@ -26,6 +26,12 @@ impl Schedule {
         self.waiting.remove(&(due, id));
     }
 
+    /// All of them so much later.
+    pub fn shift(&mut self, by: Duration) {
+        self.waiting =
+            std::mem::take(&mut self.waiting).into_iter().map(|(due, id)| (due + by, id)).collect();
+    }
+
     pub fn next_due(&self) -> Option<Mono> {
         self.waiting.first().map(|(due, _)| *due)
     }

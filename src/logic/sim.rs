@@ -234,9 +234,10 @@ impl Sim {
                     self.basis = (self.known.clone(), self.world.controller.policy().clone());
                     self.start(Command::SetWeights(changes));
                 }
-                Command::ReadTable | Command::Probe { .. } | Command::SaveLedger { .. } => {
-                    self.start(command)
-                }
+                Command::ReadTable
+                | Command::Probe { .. }
+                | Command::SaveLedger { .. }
+                | Command::OpenLedger => self.start(command),
             }
         }
     }
@@ -312,7 +313,7 @@ impl Sim {
                 }
                 event
             }
-            Command::SaveLedger { .. } => world.carry_out(command),
+            Command::SaveLedger { .. } | Command::OpenLedger => world.carry_out(command),
             other @ (Command::Publish(_) | Command::AnswerHand { .. } | Command::Log(_)) => {
                 panic!("{other:?}")
             }
@@ -368,6 +369,7 @@ impl Sim {
             | Event::PolicyRefused
             | Event::TableRead(Err(_))
             | Event::LedgerSaved { .. }
+            | Event::LedgerOpened { .. }
             | Event::Stopping
             | Event::Hand { .. }
             | Event::ViewWanted { .. } => {}

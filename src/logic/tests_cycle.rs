@@ -233,3 +233,36 @@ fn what_a_reload_brings_is_said_as_at_the_start() {
     let held = Note::HeldButNotManaged { service: service(), dest: key(1), owed: Weight(5) };
     assert_eq!(world.notes.iter().filter(|n| **n == held).count(), 1);
 }
+
+/// A state directory that cannot be used at the start is tried again.
+#[test]
+fn a_ledger_that_can_be_opened_later_is_that_of_the_earlier_run() {
+    let mut world = two_out();
+    world.written.clear();
+    world.restart_without_directory("locking /x/lock failed: read-only file system");
+    world.heal(1);
+    world.settle();
+    world.fail(3);
+    world.settle();
+    assert_eq!(
+        (world.weights(), world.written.clone()),
+        (vec![0, 0, 7], vec![]),
+        "nothing is known or taken"
+    );
+    assert!(world.view().ledger.error.as_ref().unwrap().contains("read-only"));
+    // 2 is put back by an operator, who then sets it to 0 himself: the old record of it is over.
+    world.edit(2, 6);
+    world.settle();
+    world.edit(2, 0);
+    world.settle();
+    world.open_error = None;
+    world.run(5 * SECOND);
+    assert_eq!(world.view().ledger.error, None);
+    world.heal(2);
+    world.heal(3);
+    world.settle();
+    assert_eq!((world.weights(), entries(&world)), (vec![5, 0, 7], 0));
+    let said = |note: fn(&Note) -> bool| world.notes.iter().filter(|n| note(n)).count();
+    assert_eq!(said(|n| matches!(n, Note::LedgerSavedAgain)), 1);
+    assert_eq!(said(|n| matches!(n, Note::LedgerUnsaved { .. })), 1, "not with each attempt");
+}

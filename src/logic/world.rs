@@ -28,6 +28,8 @@ pub struct World {
     pub failing: BTreeMap<std::net::IpAddr, Outcome>,
     pub disk: Option<Ledger>,
     pub save_error: Option<String>,
+    /// Why the state directory cannot be opened.
+    pub open_error: Option<String>,
     pub read_error: Option<ReadFailure>,
     /// What writes come to instead of being made, by real server.
     pub write_outcomes: BTreeMap<DestKey, WriteOutcome>,
@@ -121,6 +123,7 @@ impl World {
             failing: BTreeMap::new(),
             disk: None,
             save_error: None,
+            open_error: None,
             read_error: None,
             write_outcomes: BTreeMap::new(),
             edits_before_write: Vec::new(),
@@ -156,6 +159,13 @@ impl World {
         self.dead = false;
         self.die_before = None;
         self.controller = start(&self.policy, earlier, self.now);
+    }
+
+    /// A new process that cannot use its state directory.
+    pub fn restart_without_directory(&mut self, error: &str) {
+        self.open_error = Some(error.to_owned());
+        self.restart_with(Err(error.to_owned()));
+        self.controller.keeper.open_later(self.now.mono);
     }
 
     pub fn fail(&mut self, n: u8) {
@@ -280,6 +290,10 @@ impl World {
                 }
                 Some(Event::LedgerSaved { generation, result })
             }
+            Command::OpenLedger => {
+                let result = self.open_error.clone().map_or_else(|| Ok(self.disk.clone()), Err);
+                Some(Event::LedgerOpened { result, again: self.open_error.is_some() })
+            }
             Command::SetWeights(changes) => Some(Event::WeightsSet(self.set(&changes))),
             Command::Publish(view) => {
                 self.view = Some(view);
@@ -368,6 +382,7 @@ pub fn kind(command: &Command) -> &'static str {
         Command::ReadTable => "read",
         Command::Probe { .. } => "probe",
         Command::SaveLedger { .. } => "save",
+        Command::OpenLedger => "open",
         Command::SetWeights(_) => "write",
         Command::Publish(_) => "publish",
         Command::AnswerHand { .. } => "answer",
@@ -380,6 +395,7 @@ fn start(policy: &Policy, ledger: Result<Option<Ledger>, String>, now: Now) -> C
         policy: Arc::new(policy.clone()),
         config_hash: 1,
         ledger,
+        ledger_opens_later: false,
         origin: origin(),
         seed: 1,
         probes_in_flight_limit: 100,

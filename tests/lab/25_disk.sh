@@ -88,15 +88,20 @@ act r2 good
 wait_for "r2 is back" 15 weights_are 5 6 7
 agent_stop
 
-step "it is somebody else's from the start: the agent judges and exports, and takes nothing until it is restarted"
+step "it is somebody else's from the start: the agent judges and exports, and takes nothing until it may write there"
 chown 0 "$state"
 : >"$T/agent.log"
 act r1 unavailable
 agent_start
-held 10.10.0.21:80 "Permission denied.*restarted"
+held 10.10.0.21:80 "Permission denied.*tried again"
 expect "no weight is taken" weights_are 5 6 7
-agent_stop
 chown $nobody "$state"
+wait_for "it may: r1 is out" 15 weights_are 0 6 7
+expect "and it holds the directory" test -s "$state/lock"
+act r1 good
+wait_for "r1 is back" 15 weights_are 5 6 7
+agent_stop
+act r1 unavailable
 
 step "a ledger of a newer version is left as it is"
 printf '{"format": 999, "entries": {}}\n' | tee "$T/newer" >"$state/ledger.json"

@@ -5,9 +5,13 @@ modprobe ip_vs
 actors 3
 OTHER=10.10.0.100:81/tcp # not the agent's: where the kernel alone is looked at
 
-rows() { # ADDR:PORT in hex: its real servers' last octets and weights, as a dump shows them
-  awk -v service="$1" '$2 == "->" || $1 == "->" { if (on) printf "%d=%s ", strtonum("0x" substr($2, 7, 2)), $4; next }
-    { on = $2 == service }' /proc/net/ip_vs
+rows() { # PORT in hex: of the service on the VIP, its real servers' last octets and weights, as a dump shows them
+  local -a line; local service= found=
+  while read -r -a line; do
+    if [ "${line[0]}" != '->' ]; then service=${line[1]:-}
+    elif [ "$service" = "0A0A0064:$1" ]; then found+="$((16#${line[1]:6:2}))=${line[3]} "; fi
+  done </proc/net/ip_vs
+  echo "$found"
 }
 connections() { # ADDR:PORT: of the service and each of its real servers
   ipvsadm -Ln --stats --exact | awk -v service="$1" '$1 == "->" { if (on) printf "%s ", $3; next }
@@ -25,16 +29,16 @@ some() { [[ $(connections $VIP:81) =~ ^[1-9][0-9]*:\ [1-9][0-9]*\ [1-9][0-9]*\ [
 wait_for "they are counted" 10 some
 let_pass 2.5 # the counters are copies that are two seconds old
 before=$(connections $VIP:81)
-expect_eq "the newest first" "$(rows 0A0A0064:0051)" "23=7 22=6 21=5 "
+expect_eq "the newest first" "$(rows 0051)" "23=7 22=6 21=5 "
 set_weight $OTHER 10.10.0.21:81 0
-expect_eq "an edit moves nothing" "$(rows 0A0A0064:0051)" "23=7 22=6 21=0 "
+expect_eq "an edit moves nothing" "$(rows 0051)" "23=7 22=6 21=0 "
 at_once "-d -t $VIP:81 -r 10.10.0.21:81" "-a -t $VIP:81 -r 10.10.0.21:81 -g -w 3"
-expect_eq "added again it is in front" "$(rows 0A0A0064:0051)" "21=3 23=7 22=6 "
+expect_eq "added again it is in front" "$(rows 0051)" "21=3 23=7 22=6 "
 expect_eq "with its old counters" "$(connections $VIP:81)" "$before"
 at_once "-a -t $VIP:81 -r 10.10.0.24:81 -g -w 1"
-expect_eq "a new one moves nothing else" "$(rows 0A0A0064:0051)" "24=1 21=3 23=7 22=6 "
+expect_eq "a new one moves nothing else" "$(rows 0051)" "24=1 21=3 23=7 22=6 "
 at_once "-Z -t $VIP:81"
-expect_eq "zeroed counters move nothing" "$(rows 0A0A0064:0051)" "24=1 21=3 23=7 22=6 "
+expect_eq "zeroed counters move nothing" "$(rows 0051)" "24=1 21=3 23=7 22=6 "
 expect_eq "and begin anew, for the service and all in it" "$(connections $VIP:81)" "0: 0 0 0 0 "
 
 step "an agent, and r1 is out"
@@ -59,11 +63,11 @@ wait_for "r1 is drained" 15 weights_are 0 6 7
 
 step "added again with a weight it is drained each time, and that is no tug of war"
 noted() { [ "$(grep -c 'was taken out and added again' "$T/agent.log")" = "$1" ]; }
-for round in 1 2 3; do
+for round in 1 2; do
   # Each time it has to overtake somebody.
   at_once "-d -t $VIP:80 -r 10.10.0.22:80" "-a -t $VIP:80 -r 10.10.0.22:80 -g -w 6"
   let_pass 2.5 # a poll
-  at_once "-d -t $VIP:80 -r 10.10.0.21:80" "-a -t $VIP:80 -r 10.10.0.21:80 -g -w $((round + 7))"
+  at_once "-d -t $VIP:80 -r 10.10.0.21:80" "-a -t $VIP:80 -r 10.10.0.21:80 -g -w $((round + 8))"
   wait_for "round $round: it is noticed" 10 noted $round
   wait_for "round $round: it is drained" 10 weights_are 0 6 7
 done
@@ -91,9 +95,9 @@ expect "it stays at 0" weights_are 0 6 7
 agent_run 0 undrain 10.10.0.21:80
 wait_for "undrain gives it back" 10 weights_are 10 6 7
 
-step "a service that was built anew: the one that fails is out again at once, three times"
+step "a service that was built anew: the one that fails is out again at once, each time"
 act r1 unavailable
-for round in 1 2 3; do
+for round in 1 2; do
   wait_for "r1 is drained" 15 weights_are 0 6 7
   load_start
   wait_for "clients" 20 requests_reach $((40 * round))
@@ -102,7 +106,7 @@ for round in 1 2 3; do
   wait_for "they are counted, and the agent has read it" 15 counted
   at_once "-D -t $VIP:80" "-A -t $VIP:80 -s wrr" "-a -t $VIP:80 -r 10.10.0.21:80 -g -w 10" \
     "-a -t $VIP:80 -r 10.10.0.22:80 -g -w 6" "-a -t $VIP:80 -r 10.10.0.23:80 -g -w 7"
-  wait_for "round $round: it is noticed" 10 noted $((3 + round))
+  wait_for "round $round: it is noticed" 10 noted $((2 + round))
 done
 wait_for "r1 is drained" 15 weights_are 0 6 7
 expect_eq "held" "$(rs_api $WEB 10.10.0.21:80 held)" null

@@ -67,6 +67,31 @@ fn a_time_out_handled_late_is_ours_and_its_stage_names_it_otherwise() {
     assert!(trace.started >= Mono::ZERO);
 }
 
+/// The one thread of this test stands still for a while, as in a paused machine.
+async fn stand_still(after: Duration, time: Duration) {
+    tokio::time::sleep(after).await;
+    std::thread::sleep(time);
+}
+
+/// Trap 50: the deadline itself may well be handled in time.
+#[tokio::test]
+async fn a_probe_that_we_left_alone_in_the_middle_has_not_waited() {
+    let server = Server::start(silent()).await;
+    let mut target = target(server.addr, CheckKind::Http(get()));
+    spec(&mut target).pace.timeout = SHORT;
+    let (report, ()) = tokio::join!(run(&target), stand_still(SHORT / 5, SHORT / 2));
+    assert_local(&report, LocalReason::Late, "late meanwhile");
+}
+
+#[tokio::test]
+async fn an_answer_that_came_while_we_stood_still_is_one() {
+    let server = Server::start(crate::probe::fixtures::silent()).await;
+    let mut target = target(server.addr, CheckKind::Tcp);
+    spec(&mut target).pace.timeout = SHORT;
+    let (report, ()) = tokio::join!(run(&target), stand_still(Duration::ZERO, SHORT * 2));
+    assert_passes(&report, "connected");
+}
+
 /// Thousands run at once: what one costs while it waits.
 #[test]
 fn a_probe_in_flight_is_small() {
