@@ -2,11 +2,14 @@
 //!
 //! [`Controller::step`] takes what happened and the time, and returns what to do. The parts:
 //! `health` turns probe results into verdicts, `schedule` says what is due, `plan` what to change
-//! and what to hold, `guard` whether to trust what we see, `ledger` remembers the weights we took and
-//! the wishes of operators (`hand`), `report` says what is known.
+//! and what to hold, `guard` whether to trust what we see, `steady` how fast what we took comes back
+//! (`ramp`, `flap`), `ledger` remembers the weights we took and the wishes of operators (`hand`),
+//! `report` says what is known.
 
+mod alarms;
 mod controller;
 mod event;
+mod flap;
 mod guard;
 mod hand;
 mod health;
@@ -14,11 +17,13 @@ mod keeper;
 mod ledger;
 mod plan;
 mod probes;
+mod ramp;
 mod report;
 mod schedule;
 mod service;
 #[cfg(test)]
 mod sim;
+mod steady;
 mod table;
 #[cfg(test)]
 mod tests;
@@ -30,6 +35,10 @@ mod tests_first_pass;
 mod tests_guard;
 #[cfg(test)]
 mod tests_hand;
+#[cfg(test)]
+mod tests_hold;
+#[cfg(test)]
+mod tests_ramp;
 #[cfg(test)]
 mod world;
 mod writes;

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::alarms::Alarms;
 use super::event::{Command, Event, Note, TargetId};
 use super::guard::Suspicion;
 use super::hand::Pending;
@@ -53,6 +54,8 @@ pub struct Controller {
     pub(super) suspicion: Suspicion,
     /// Services to be planned anew.
     pub(super) dirty: BTreeSet<ServiceKey>,
+    /// The next step of a ramp, the end of a hold-down or of flapping, by service.
+    pub(super) alarms: Alarms,
     /// Ledger entries whose real server was missing from the last read; gone if missing again (trap 3).
     pub(super) absent: BTreeSet<(ServiceKey, DestKey)>,
     /// Entries that we may not touch and have said so.
@@ -130,6 +133,7 @@ impl Controller {
             unclear: BTreeSet::new(),
             suspicion: Suspicion::default(),
             dirty: BTreeSet::new(),
+            alarms: Alarms::default(),
             absent: BTreeSet::new(),
             noted_unmanaged: BTreeSet::new(),
             missing: BTreeSet::new(),
@@ -168,6 +172,7 @@ impl Controller {
         self.suspect(&mut out);
         if !self.stopping {
             self.read_if_due(now, &mut out);
+            self.dirty.extend(self.alarms.due(now.mono));
             self.plan_dirty(now, &mut out);
             self.probes.start_due(now.mono, &mut out);
         }
@@ -185,7 +190,7 @@ impl Controller {
             return self.keeper.retry_at();
         }
         let read = (self.polls() && self.reading.is_none()).then_some(self.next_read);
-        [read, self.probes.next_due(), self.keeper.retry_at()].into_iter().flatten().min()
+        [read, self.probes.next_due(), self.keeper.retry_at(), self.alarms.next()].into_iter().flatten().min()
     }
 
     /// True if no write is under way and the disk has all that there is to have.

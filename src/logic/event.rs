@@ -93,6 +93,12 @@ pub enum Note {
         expected: Weight,
         found: Weight,
     },
+    /// A verdict has begun to flap, or stopped.
+    Flapping {
+        service: ServiceKey,
+        dest: DestKey,
+        flaps: bool,
+    },
     /// The table is read again, after failures.
     TableBack,
     TableLost(ReadFailure),

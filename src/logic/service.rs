@@ -5,9 +5,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::event::TargetId;
+use super::flap::Flaps;
 use super::guard::Lately;
 use super::health::{Health, combine};
 use super::probes::Probes;
+use super::ramp::Climb;
 use crate::model::{
     Check, DestKey, Direction, FailReason, Forwarding, Held, HeldReason, Histogram, LocalReason, Mono,
     OnFailure, Phase, ProbeReport, RealServer, ScopedAddr, ServiceKey, Target, Verdict, Wall, Weight,
@@ -52,6 +54,9 @@ pub struct DestState {
     /// Since when the kernel shows an operator's 0.
     pub external_since: Option<Wall>,
     pub contest: Contest,
+    /// The clock of its ramp, while that runs.
+    pub climb: Option<Climb>,
+    pub flaps: Flaps,
     /// When the probe result came that asked for a change not yet made.
     pub decided: Option<Mono>,
 }
@@ -80,6 +85,7 @@ impl DestState {
         }
         if self.verdict.is_some() && verdict.is_some() {
             self.transitions += 1;
+            self.flaps.changed(now);
         }
         if self.verdict == Some(Verdict::Down) {
             self.downtime += self.verdict_changed.map_or(Duration::ZERO, |since| now.since(since));

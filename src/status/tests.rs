@@ -40,7 +40,10 @@ fn another_version_can_be_read() {
     assert_eq!(status.ipvs, IpvsStatus { up: false, error: None });
     let server = &status.virtual_servers[0].real_servers[0];
     assert_eq!(server.drained.as_ref().unwrap().by, "moon");
-    assert_eq!(server.held, Some(HeldStatus { reason: "rate_limit".into(), would: Weight(0) }));
+    assert_eq!(
+        server.held,
+        Some(HeldStatus { reason: "rate_limit".into(), would: Weight(0), ends_in_seconds: None })
+    );
     assert_eq!(server.checks[0].reason.as_deref(), Some("tripwire"));
     assert_eq!(server.checks[0].outcome, None);
 }

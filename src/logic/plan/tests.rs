@@ -8,6 +8,8 @@ pub fn server(n: u8, weight: u32, owed: u32, verdict: Option<Verdict>) -> Server
         key: DestKey { addr: [10, 0, 0, n].into(), port: 80 },
         weight: Weight(weight),
         owed: (owed > 0).then_some(Weight(owed)),
+        due: Weight(owed),
+        waits: false,
         verdict,
         lately: match verdict {
             Some(Verdict::Up) => Lately::Passing,
