@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use crate::model::Mono;
 
-/// More changes of the verdict than this within the window are flapping, as the alert
-/// `IpvsRealServerFlapping` counts them.
+/// More changes of the verdict than this within the window are flapping, as one would count them by
+/// `lvs_real_server_transitions_total`.
 const MOST_CHANGES: usize = 6;
 
 const WINDOW: Duration = Duration::from_secs(30 * 60);

@@ -64,7 +64,10 @@ impl Controller {
         dest: &DestState,
         now: Mono,
     ) -> Option<SlowStart> {
-        let entry = self.keeper.get(&(service.key, row.key)).filter(|_| !row.weight.is_zero())?;
+        let entry = self.keeper.get(&(service.key, row.key))?;
+        if row.weight.is_zero() || row.weight >= entry.owed {
+            return None; // out, or a drain is on its way
+        }
         let ramp = Ramp::new(&service.scheduler, entry.owed, policy.slow_start);
         let left = dest.climb.map(|climb| climb.ends(&ramp).since(now));
         Some(SlowStart { step: ramp.step_of(row.weight), of: ramp.steps(), left })

@@ -120,6 +120,10 @@ fn on_its_ramp_it_is_in_and_says_how_far_it_is() {
     assert_eq!((on_disk.owed, on_disk.from, on_disk.written), (Weight(10), Weight(2), Weight(3)));
     world.run(20 * SECOND);
     assert_eq!(world.server(1).slow_start, None);
+    world.slow.insert("write");
+    world.fail(1);
+    world.run(4 * SECOND);
+    assert_eq!((world.weights()[0], world.server(1).slow_start), (10, None), "a drain is on its way");
 }
 
 #[test]
