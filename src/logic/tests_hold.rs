@@ -79,10 +79,7 @@ fn flap(world: &mut World, times: usize) {
 }
 
 fn flapping_notes(world: &World) -> Vec<bool> {
-    let flaps = |note: &Note| match note {
-        Note::Flapping { flaps, .. } => Some(*flaps),
-        _ => None,
-    };
+    let flaps = |note: &Note| if let Note::Flapping { flaps, .. } = note { Some(*flaps) } else { None };
     world.notes.iter().filter_map(flaps).collect()
 }
 
