@@ -3,13 +3,15 @@
 //! [`Controller::step`] takes what happened and the time, and returns what to do. The parts:
 //! `health` turns probe results into verdicts, `schedule` says what is due, `plan` what to change
 //! and what to hold, `batch` how much of that one cycle makes, `guard` whether to trust what we see,
-//! `ledger` remembers the weights we took and the wishes of operators (`hand`), `stop` ends it all,
-//! `report` says what is known.
+//! `steady` how fast what we took comes back (`ramp`, `flap`), `ledger` remembers the weights we took
+//! and the wishes of operators (`hand`), `stop` ends it all, `report` says what is known.
 
+mod alarms;
 mod batch;
 mod contest;
 mod controller;
 mod event;
+mod flap;
 mod guard;
 mod hand;
 mod health;
@@ -18,6 +20,7 @@ mod ledger;
 mod pause;
 mod plan;
 mod probes;
+mod ramp;
 mod report;
 mod schedule;
 mod seen;
@@ -25,6 +28,7 @@ mod service;
 mod signs;
 #[cfg(test)]
 mod sim;
+mod steady;
 mod stop;
 mod table;
 #[cfg(test)]
@@ -41,6 +45,10 @@ mod tests_first_pass;
 mod tests_guard;
 #[cfg(test)]
 mod tests_hand;
+#[cfg(test)]
+mod tests_hold;
+#[cfg(test)]
+mod tests_ramp;
 #[cfg(test)]
 mod tests_reload;
 #[cfg(test)]

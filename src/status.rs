@@ -102,6 +102,12 @@ pub struct RealServerStatus {
     pub owed_weight: Option<Weight>,
     pub drained: Option<DrainedStatus>,
     pub held: Option<HeldStatus>,
+    /// In with a part of its owed weight.
+    #[serde(default)]
+    pub slow_start: Option<SlowStartStatus>,
+    /// More than 6 changes of the verdict in 30 minutes.
+    #[serde(default)]
+    pub flapping: bool,
     pub active_connections: u32,
     pub inactive_connections: u32,
     pub persistent_connections: u32,
@@ -124,11 +130,22 @@ pub struct DrainedStatus {
     pub since_seconds: f64,
 }
 
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct HeldStatus {
     pub reason: Word,
     /// The weight it would get.
     pub would: Weight,
+    /// Only where time alone ends it: `hold_down`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ends_in_seconds: Option<f64>,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct SlowStartStatus {
+    pub step: u32,
+    pub of: u32,
+    /// `None`: it is not up, and stays at this step.
+    pub ends_in_seconds: Option<f64>,
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

@@ -21,6 +21,9 @@ pub fn note(note: &Note) {
         Note::Held { service, dest, reason: HeldReason::Observe, from, would } => {
             info!(virtual_server = %service, real_server = %dest, %from, %would, "would set the weight, but observes only");
         }
+        Note::Held { service, dest, reason: HeldReason::HoldDown, from, would } => {
+            info!(virtual_server = %service, real_server = %dest, %from, %would, "up again, its weight waits for its hold-down");
+        }
         Note::Held { service, dest, reason, from, would } => {
             warn!(virtual_server = %service, real_server = %dest, %reason, %from, %would, "a weight change is held");
         }
@@ -51,6 +54,12 @@ pub fn note(note: &Note) {
                 seconds,
                 "the wall clock was set, or this machine was suspended; no decision depends on the wall clock"
             );
+        }
+        Note::Flapping { service, dest, flaps: true } => {
+            warn!(virtual_server = %service, real_server = %dest, "the verdict flaps: more than 6 changes in 30 minutes; each hold-down is twice the one before");
+        }
+        Note::Flapping { service, dest, flaps: false } => {
+            info!(virtual_server = %service, real_server = %dest, "the verdict no longer flaps");
         }
         Note::TableBack => info!("the IPVS table is read again"),
         Note::TableLost(failure) => error!(%failure, "no IPVS table"),

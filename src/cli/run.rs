@@ -182,7 +182,7 @@ pub async fn serve(
         policy: Arc::new(config.policy.clone()),
         config_hash: config.hash,
         ledger,
-        ledger_opens_later: managing && state.is_none(),
+        ledger_opens_later: config.policy.mode.is_some() && state.is_none(),
         origin: origin.clone(),
         seed: os::director_seed(),
         probes_in_flight_limit: probes_in_flight_limit(),

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::alarms::Alarms;
 use super::batch::{CHANGES_PER_CYCLE, Turns};
 use super::event::{Command, Event, Note, TargetId};
 use super::guard::Suspicion;
@@ -62,6 +63,8 @@ pub struct Controller {
     pub(super) suspicion: Suspicion,
     /// Services to be planned anew.
     pub(super) dirty: BTreeSet<ServiceKey>,
+    /// The next step of a ramp, the end of a hold-down or of flapping, by service.
+    pub(super) alarms: Alarms,
     /// Ledger entries whose real server was missing from the last read; gone if missing again (trap 3).
     pub(super) absent: BTreeSet<(ServiceKey, DestKey)>,
     /// Entries that we may not touch and have said so.
@@ -146,6 +149,7 @@ impl Controller {
             unclear: BTreeSet::new(),
             suspicion: Suspicion::default(),
             dirty: BTreeSet::new(),
+            alarms: Alarms::default(),
             absent: BTreeSet::new(),
             noted_unmanaged: BTreeSet::new(),
             missing: BTreeSet::new(),
@@ -189,6 +193,7 @@ impl Controller {
             self.give_back_at_stop(now, &mut out);
         } else {
             self.read_if_due(now, &mut out);
+            self.dirty.extend(self.alarms.due(now.mono));
             self.plan_dirty(now, &mut out);
             self.probes.start_due(now.mono, &mut out);
         }
@@ -207,8 +212,9 @@ impl Controller {
             return [self.keeper.retry_at(), self.wake_at_stop()].into_iter().flatten().min();
         }
         let read = (self.polls() && self.reading.is_none()).then_some(self.next_read);
-        let waits = [read, self.probes.next_due(), self.keeper.retry_at(), self.keeper.past_at()];
-        waits.into_iter().flatten().min()
+        let keeper = [self.keeper.retry_at(), self.keeper.past_at()];
+        let waits = [read, self.probes.next_due(), self.alarms.next()];
+        keeper.into_iter().chain(waits).flatten().min()
     }
 
     /// True if no write is under way, nothing waits to be given back at the end, and the disk has all

@@ -123,6 +123,12 @@ pub enum Note {
     ClockStepped {
         seconds: f64,
     },
+    /// A verdict has begun to flap, or stopped.
+    Flapping {
+        service: ServiceKey,
+        dest: DestKey,
+        flaps: bool,
+    },
     /// The table is read again, after failures.
     TableBack,
     TableLost(ReadFailure),

@@ -107,7 +107,8 @@ impl Controller {
             let Some(row) = row(snapshot, user) else { continue };
             let entry = self.keeper.get(user);
             let (effect, owed) = match (row.weight.is_zero(), entry) {
-                (false, _) => (HandEffect::Draining, row.weight),
+                // On its ramp more is owed than it has.
+                (false, entry) => (HandEffect::Draining, entry.map_or(row.weight, |entry| entry.owed)),
                 (true, None) => return Err(HandRefused::External(service, dest)),
                 (true, Some(entry)) => match entry.by {
                     TakenBy::Check => (HandEffect::AddedToChecks, entry.owed),
@@ -181,9 +182,14 @@ impl Controller {
         let may_write = mode.or(self.policy.mode) == Some(Mode::Enforce);
         if !row.weight.is_zero() {
             let ignored = wish.is_some_and(|w| w.kind == WishKind::IgnoreChecks);
+            let recorded = entry.or_else(|| self.keeper.lapsed(user));
+            let climbs = recorded.is_some_and(|entry| !entry.written.is_zero());
+            let goes_on = self.verdict_of(user) != Some(Verdict::Down);
             return match (ignore_checks, ignored) {
                 (true, false) => Ok(HandEffect::IgnoringChecks),
                 (true, true) => Err(HandRefused::IgnoredAlready(user.0, user.1)),
+                // The rest of its weight at once.
+                (false, _) if climbs && may_write && goes_on => Ok(HandEffect::GivingBack),
                 (false, _) => lifted,
             };
         }
@@ -199,8 +205,10 @@ impl Controller {
         }
         Ok(match (ignore_checks, wish, entry) {
             (true, _, _) => HandEffect::GivingBack,
-            // Not out by hand: its checks have it, or it is on its way back.
-            (false, None, Some(_)) => return Err(HandRefused::OutByChecks(user.0, user.1)),
+            // Not out by hand: its checks have it. Passing ones that wait for a hold-down wait no longer.
+            (false, None, Some(_)) if self.verdict_of(user) != Some(Verdict::Up) => {
+                return Err(HandRefused::OutByChecks(user.0, user.1));
+            }
             (false, _, _) if self.verdict_of(user) == Some(Verdict::Down) => HandEffect::StillFailing,
             (false, _, _) => HandEffect::GivingBack,
         })
@@ -260,7 +268,7 @@ impl Controller {
         }
         let Some(owed) = done.owed.filter(|_| done.effect != HandEffect::NotWritten) else { return false };
         self.keeper.forget_lapsed(&user);
-        let (written, state) = (Weight::ZERO, EntryState::Done);
+        let (written, state) = (done.weight.unwrap_or(Weight::ZERO), EntryState::Done);
         self.keeper.put(user, Entry { owed, from: owed, written, by, reason: None, since: now.wall, state });
         if let Some(dest) = self.services.get_mut(&user.0).and_then(|s| s.dests.get_mut(&user.1)) {
             (dest.owed, dest.external_since) = (Some(owed), None);

@@ -106,6 +106,19 @@ impl Keeper {
         }
     }
 
+    /// A pending write never happened: what the write before it left is what we have, if anything.
+    pub fn undo(&mut self, key: &(ServiceKey, DestKey)) {
+        let Some(entry) = self.ledger.entries.get_mut(key) else { return };
+        if entry.state == EntryState::Done {
+            return;
+        }
+        (entry.written, entry.state) = (entry.from, EntryState::Done);
+        if entry.from == entry.owed {
+            self.ledger.entries.remove(key);
+        }
+        self.generation += 1;
+    }
+
     pub fn wish(&self, key: &(ServiceKey, DestKey)) -> Option<&Wish> {
         self.ledger.wishes.get(key)
     }

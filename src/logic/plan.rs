@@ -54,6 +54,10 @@ pub struct ServerFacts {
     /// In the kernel.
     pub weight: Weight,
     pub owed: Option<Weight>,
+    /// What of it slow start allows by now, if we took it.
+    pub due: Weight,
+    /// Its hold-down is not over.
+    pub waits: bool,
     pub verdict: Option<Verdict>,
     pub lately: Lately,
     /// We took its weight: the ledger has it.
@@ -80,11 +84,29 @@ impl ServerFacts {
         self.wish == Some(WishKind::Drain)
     }
 
-    /// What we took is given back whoever else is in.
+    /// What we took is given back whoever else is in, as its checks pass.
     fn comes_back(&self) -> bool {
-        self.verdict == Some(Verdict::Up)
-            || self.wish == Some(WishKind::IgnoreChecks)
+        self.verdict == Some(Verdict::Up) && !self.waits
+    }
+
+    /// Or whatever they say, and all of it.
+    fn comes_back_at_once(&self, on_failure: OnFailure) -> bool {
+        self.wish == Some(WishKind::IgnoreChecks)
             || (self.lifted && self.verdict != Some(Verdict::Down))
+            || on_failure == OnFailure::Observe
+    }
+
+    /// We took its weight, and nobody wants it out.
+    fn is_ours(&self) -> bool {
+        self.taken && self.owed.is_some() && !self.wanted_out()
+    }
+
+    /// On its ramp: the weight that it should have by now.
+    fn climbs_to(&self, on_failure: OnFailure) -> Option<Weight> {
+        let owed = self.owed.filter(|_| self.is_ours() && !self.weight.is_zero())?;
+        let up = self.verdict == Some(Verdict::Up);
+        let to = if self.comes_back_at_once(on_failure) { Some(owed) } else { up.then_some(self.due) };
+        to.filter(|to| *to > self.weight)
     }
 
     fn is_in(&self) -> bool {
@@ -109,9 +131,17 @@ pub fn plan(facts: &ServiceFacts) -> Plan {
     let mut plan = Plan { floor, ..Plan::default() };
 
     let back = give_back(facts, floor, now_in);
-    for server in back {
-        let Some(owed) = server.owed else { continue };
-        plan.add(facts.key, server, owed, Direction::Restore, facts.no_write());
+    for (server, to) in &back {
+        plan.add(facts.key, server, *to, Direction::Restore, facts.no_write());
+    }
+    for server in facts.servers.iter().filter(|s| held_down(s) && !back.iter().any(|(b, _)| b.key == s.key)) {
+        let reason = facts.no_write().unwrap_or(HeldReason::HoldDown);
+        plan.add(facts.key, server, server.due, Direction::Restore, Some(reason));
+    }
+    for server in &facts.servers {
+        if let Some(to) = server.climbs_to(facts.on_failure) {
+            plan.add(facts.key, server, to, Direction::Adjust, facts.no_write());
+        }
     }
 
     // An operator's wish is no check's: the floor does not hold it.
@@ -173,27 +203,44 @@ fn short(facts: &ServiceFacts, floor: usize, sound: impl Fn(&ServerFacts) -> boo
 
 /// What we took and give back: those that are up again, in need those that pass, all where checks are
 /// to take nothing, and, while fewer than the floor would be in, those that passed last (trap 24: the
-/// resulting set counts, whoever made it too small).
-fn give_back(facts: &ServiceFacts, floor: usize, now_in: usize) -> Vec<&ServerFacts> {
+/// resulting set counts, whoever made it too small). In need each gets all of its weight at once, and
+/// no hold-down counts.
+fn give_back(facts: &ServiceFacts, floor: usize, now_in: usize) -> Vec<(&ServerFacts, Weight)> {
     let passes = |s: &ServerFacts| s.lately == Lately::Passing;
     // One that came back at its first pass is enough for the others to wait for their verdict.
     let short = short(facts, floor, |s| s.verdict != Some(Verdict::Down) || passes(s));
-    let well =
-        |s: &ServerFacts| s.comes_back() || (short && passes(s)) || facts.on_failure == OnFailure::Observe;
-    let ours = |s: &&ServerFacts| s.taken && s.weight.is_zero() && s.owed.is_some() && !s.wanted_out();
-    let taken = || facts.servers.iter().filter(ours);
-    let mut back: Vec<&ServerFacts> = taken().filter(|s| well(s)).collect();
-    let mut missing = floor.saturating_sub(now_in + back.iter().filter(|s| !s.stuck).count());
-    let mut others: Vec<&ServerFacts> = taken().filter(|s| !well(s)).collect();
-    others.sort_by_key(|s| (Reverse(s.last_pass), s.key));
-    for server in others {
+    let taken = facts.servers.iter().filter_map(|s| Some((s, s.owed.filter(|_| out_by_us(s))?)));
+    let whole = |s: &ServerFacts| s.comes_back_at_once(facts.on_failure) || (short && passes(s));
+    let mut back = Vec::new();
+    let mut others = Vec::new();
+    for (server, owed) in taken {
+        if whole(server) {
+            back.push((server, owed));
+        } else if server.comes_back() {
+            back.push((server, if short { owed } else { server.due }));
+        } else {
+            others.push((server, owed));
+        }
+    }
+    let mut missing = floor.saturating_sub(now_in + back.iter().filter(|(s, _)| !s.stuck).count());
+    others.sort_by_key(|(s, _)| (Reverse(s.last_pass), s.key));
+    for (server, owed) in others {
         if missing == 0 {
             break;
         }
         missing -= usize::from(!server.stuck);
-        back.push(server);
+        back.push((server, owed));
     }
     back
+}
+
+fn out_by_us(server: &ServerFacts) -> bool {
+    server.is_ours() && server.weight.is_zero()
+}
+
+/// Up again, and kept waiting for a while.
+fn held_down(server: &ServerFacts) -> bool {
+    out_by_us(server) && server.waits && server.verdict == Some(Verdict::Up)
 }
 
 /// What fails and is in, the longest failing first. One on its way up is not taken out for the last

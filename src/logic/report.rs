@@ -8,9 +8,9 @@ use super::ledger::{TakenBy, WishKind};
 use super::service::{Binding, DestState, ServiceState, target_of};
 use crate::model::ProbeRefused;
 use crate::model::{
-    Check, CheckView, DestKey, Drained, DrainedBy, LastProbe, MachineryView, ManagedView, Now, Phase,
-    RealServer, RealServerView, ServerState, ServiceKey, ServicePolicy, ServiceView, SkipReason, Target,
-    Verdict, View, VirtualServer, Weight,
+    Check, CheckView, DestKey, Drained, DrainedBy, HeldReason, LastProbe, MachineryView, ManagedView, Now,
+    Phase, RealServer, RealServerView, ServerState, ServiceKey, ServicePolicy, ServiceView, SkipReason,
+    Target, Verdict, View, VirtualServer, Weight,
 };
 use std::sync::Arc;
 use std::time::Duration;
@@ -116,7 +116,7 @@ impl Controller {
     ) -> ManagedView {
         let rows = service.destinations.iter().filter_map(|row| Some((row, state.dests.get(&row.key)?)));
         let servers: Vec<RealServerView> =
-            rows.map(|(row, dest)| self.server_view(service.key, row, dest, now)).collect();
+            rows.map(|(row, dest)| self.server_view(service, policy, row, dest, now)).collect();
         let mut states: BTreeMap<ServerState, usize> = ServerState::ALL.map(|s| (s, 0)).into();
         for server in &servers {
             *states.entry(server.state).or_default() += 1;
@@ -154,13 +154,15 @@ impl Controller {
 
     fn server_view(
         &self,
-        service: ServiceKey,
+        service: &VirtualServer,
+        policy: &ServicePolicy,
         row: &RealServer,
         dest: &DestState,
         now: Now,
     ) -> RealServerView {
-        let entry = self.keeper.get(&(service, row.key));
-        let wish = self.keeper.wish(&(service, row.key)).filter(|w| w.kind == WishKind::Drain);
+        let user = (service.key, row.key);
+        let entry = self.keeper.get(&user);
+        let wish = self.keeper.wish(&user).filter(|w| w.kind == WishKind::Drain);
         let drained = match (wish, entry, row.weight.is_zero()) {
             (Some(wish), _, true) => {
                 Some(Drained { by: DrainedBy::Operator, reason: None, since: wish.since })
@@ -197,6 +199,12 @@ impl Controller {
             drained,
             said: wish.and_then(|w| w.said.clone()),
             held: dest.held,
+            hold_left: dest
+                .held_until(policy, now.mono)
+                .filter(|_| dest.held.is_some_and(|held| held.reason == HeldReason::HoldDown))
+                .map(|end| end.since(now.mono)),
+            slow_start: self.slow_start(service, policy, row, dest, now.mono),
+            flapping: dest.flaps.lasts(now.mono),
             verdict_changed: dest.verdict.and(dest.verdict_changed).map(|at| now.wall_of(at)),
             transitions: dest.transitions,
             downtime: dest.downtime + down_now,

@@ -6,9 +6,11 @@ use std::time::Duration;
 
 use super::contest::Contest;
 use super::event::TargetId;
+use super::flap::Flaps;
 use super::guard::Lately;
 use super::health::{Health, combine};
 use super::probes::Probes;
+use super::ramp::Climb;
 use super::signs::Sign;
 use crate::model::{
     Check, Counters, DestKey, Direction, FailReason, Forwarding, Held, HeldReason, Histogram, LocalReason,
@@ -60,6 +62,9 @@ pub struct DestState {
     pub place: Option<u32>,
     /// It looks as if it had been added again, and its weight was not looked at since.
     pub sign: Option<Sign>,
+    /// The clock of its ramp, while that runs.
+    pub climb: Option<Climb>,
+    pub flaps: Flaps,
     /// When the probe result came that asked for a change not yet made.
     pub decided: Option<Mono>,
 }
@@ -88,6 +93,7 @@ impl DestState {
         }
         if self.verdict.is_some() && verdict.is_some() {
             self.transitions += 1;
+            self.flaps.changed(now);
         }
         if self.verdict == Some(Verdict::Down) {
             self.downtime += self.verdict_changed.map_or(Duration::ZERO, |since| now.since(since));

@@ -137,6 +137,7 @@ impl Controller {
     /// Entries that we may not act on are said once, and dropped when somebody gave the weight back.
     fn look_after_entries(&mut self, snapshot: &Snapshot, out: &mut Vec<Command>) {
         let mut given_back = Vec::new();
+        let mut never_written = Vec::new();
         for (key, entry) in self.keeper.entries() {
             let (service, dest) = *key;
             let Some(vs) = snapshot.service(&service) else { continue };
@@ -145,6 +146,8 @@ impl Controller {
             let in_flight = self.cycle.changes().is_some_and(|changes| changes.contains_key(key));
             if in_flight || self.unclear.contains(&service) {
                 // The row is of before the write.
+            } else if state.is_none() && entry.state == EntryState::Pending && row.weight == entry.from {
+                never_written.push(*key);
             } else if state.is_none() && row.weight != entry.written {
                 given_back.push(*key);
             } else if state.is_none_or(|s| !self.may_give_back(s, &vs.scheduler, entry))
@@ -152,6 +155,9 @@ impl Controller {
             {
                 out.push(Command::Log(Note::HeldButNotManaged { service, dest, owed: entry.owed }));
             }
+        }
+        for key in never_written {
+            self.keeper.undo(&key);
         }
         for key in given_back {
             self.drop_entry(key, "somebody gave the weight back", out);
@@ -227,7 +233,10 @@ fn observe(
         } else {
             dest.external_since = None;
             dest.owed = Some(weight);
-            keeper.forget_lapsed(&user);
+            // One that lapsed on its ramp is still where we left it: more is owed than that.
+            if keeper.lapsed(&user).is_none_or(|entry| entry.written != weight) {
+                keeper.forget_lapsed(&user);
+            }
             keeper.owed_over_wish(&user, weight);
         }
         return Seen::Nothing;
@@ -242,12 +251,23 @@ fn observe(
         }
         return if first { Seen::Adopted(entry) } else { Seen::Nothing };
     }
+    if entry.state == EntryState::Pending && weight == entry.from {
+        // The write never happened (trap 17); whether to make it is decided anew.
+        keeper.undo(&user);
+        keeper.owed_over_wish(&user, entry.owed);
+        return Seen::Nothing;
+    }
     keeper.drop_entry(&user);
+    if weight.is_zero() {
+        // Taken out by hand on its ramp.
+        dest.external_since = Some(now.wall);
+        return Seen::ByOthers { expected: entry.written };
+    }
     dest.owed = Some(weight);
     keeper.owed_over_wish(&user, weight);
-    if entry.state == EntryState::Pending && weight == entry.owed {
-        // The write never happened (trap 17); whether to make it is decided anew.
-        return Seen::Nothing;
+    if !entry.written.is_zero() {
+        // The ramp ends; it was in, so that nothing was raised over a drain.
+        return Seen::ByOthers { expected: entry.written };
     }
     if first && weight == entry.owed && !keeper.wished_out(&user) {
         return Seen::GivenBack;

@@ -356,15 +356,12 @@ impl World {
         match outcome {
             WriteOutcome::Unknown(_) if !self.unknown_lands => {}
             WriteOutcome::Written | WriteOutcome::Unknown(_) => {
-                // The ledger comes before the kernel, always (invariant 3).
-                if change.to.is_zero() {
-                    let on_disk =
-                        self.disk.as_ref().and_then(|l| l.entries.get(&(change.service, change.dest)));
-                    assert_eq!(
-                        on_disk.map(|e| e.owed),
-                        Some(change.from),
-                        "a weight was taken before its record"
-                    );
+                // The ledger comes before the kernel, always (invariant 3): but for what is owed.
+                let on_disk = self.disk.as_ref().and_then(|l| l.entries.get(&(change.service, change.dest)));
+                assert!(on_disk.is_some() || !change.to.is_zero(), "a weight was taken before its record");
+                if let Some(entry) = on_disk.filter(|entry| entry.owed != change.to) {
+                    let recorded = (entry.from, entry.written);
+                    assert_eq!(recorded, (change.from, change.to), "written before its record");
                 }
                 row.weight = change.to;
                 let std::net::IpAddr::V4(addr) = change.dest.addr else { panic!("v4 only") };

@@ -8,8 +8,8 @@ use super::ledger::{Entry, EntryState, Ledger, TakenBy};
 use super::plan::{Plan, ServerFacts, ServiceFacts, plan};
 use super::probes::User;
 use crate::model::{
-    Direction, DriftKind, Held, HeldReason, Mono, Now, ServiceKey, VirtualServer, Weight, WeightChange,
-    WriteOutcome, WriteReport,
+    DestKey, Direction, DriftKind, Held, HeldReason, Mono, Now, ServiceKey, VirtualServer, Weight,
+    WeightChange, WriteOutcome, WriteReport,
 };
 
 impl Controller {
@@ -25,6 +25,7 @@ impl Controller {
                 continue; // dirty again once the disk has answered
             }
             let Some(service) = snapshot.service(&key) else { continue };
+            self.tend(service, now.mono, out);
             let Some(facts) = self.facts(service, now.mono) else { continue };
             let plan = plan(&facts);
             plans.push((facts, plan));
@@ -52,6 +53,8 @@ impl Controller {
                 key: row.key,
                 weight: row.weight,
                 owed: dest.owed,
+                due: self.due(service, policy, row, now),
+                waits: dest.held_until(policy, now).is_some(),
                 verdict: dest.verdict,
                 lately: dest.lately,
                 taken: entry.is_some(),
@@ -125,34 +128,40 @@ impl Controller {
 
     pub(super) fn start(&mut self, changes: Changes, now: Now, out: &mut Vec<Command>) {
         let since = self.reconcile_started.take().unwrap_or(now.mono);
-        let mut takes = false;
+        let mut recorded = false;
         for (key, (change, direction)) in &changes {
-            if *direction == Direction::Drain {
-                takes = true;
-                let by_hand = self.keeper.wished_out(key);
-                let reason = self
-                    .services
-                    .get(&key.0)
-                    .and_then(|s| s.dests.get(&key.1))
-                    .and_then(|d| d.fail_reason(&self.probes))
-                    .filter(|_| !by_hand);
-                let entry = Entry {
-                    owed: change.from,
-                    from: change.from,
-                    written: change.to,
-                    by: if by_hand { TakenBy::Operator } else { TakenBy::Check },
-                    reason,
-                    since: now.wall,
-                    state: EntryState::Pending,
-                };
+            if let Some(entry) = self.record(change, *direction, now) {
+                recorded = true;
                 self.keeper.put(*key, entry);
             }
         }
-        if takes {
+        if recorded {
             let generation = self.keeper.generation();
             self.cycle = Cycle::Saving { generation, changes, since };
         } else {
             self.write(changes, since, out);
+        }
+    }
+
+    /// What has to be on disk before this write: it leaves less in the kernel than is owed.
+    fn record(&self, change: &WeightChange, direction: Direction, now: Now) -> Option<Entry> {
+        let key = (change.service, change.dest);
+        let before = self.keeper.get(&key).copied();
+        let (from, written, state) = (change.from, change.to, EntryState::Pending);
+        match direction {
+            Direction::Restore | Direction::Adjust => {
+                let entry = before.filter(|entry| entry.owed != change.to)?;
+                Some(Entry { from, written, state, ..entry })
+            }
+            Direction::Drain => {
+                let by_hand = self.keeper.wished_out(&key);
+                let dest = self.services.get(&key.0).and_then(|s| s.dests.get(&key.1));
+                let reason = dest.and_then(|d| d.fail_reason(&self.probes)).filter(|_| !by_hand);
+                let by = if by_hand { TakenBy::Operator } else { TakenBy::Check };
+                // On its ramp: more is owed than the kernel shows.
+                let owed = before.map_or(change.from, |entry| entry.owed);
+                Some(Entry { owed, from, written, by, reason, since: now.wall, state })
+            }
         }
     }
 
@@ -219,9 +228,9 @@ impl Controller {
         }
     }
 
-    /// The save took its time: only what would be planned again now is written, and no drain without
+    /// The save took its time: only what would be planned again now is written, and nothing without
     /// its record on disk. The records of the others go, and their services are planned anew.
-    fn still_due(&mut self, mut changes: Changes, recorded: bool, now: Mono) -> Changes {
+    fn still_due(&mut self, changes: Changes, recorded: bool, now: Mono) -> Changes {
         let services: BTreeSet<ServiceKey> = changes.keys().map(|(service, _)| *service).collect();
         let rows = self.snapshot.iter().flat_map(|s| services.iter().filter_map(|key| s.service(key)));
         let plans = rows.filter_map(|row| self.facts(row, now)).map(|facts| plan(&facts));
@@ -229,18 +238,41 @@ impl Controller {
             .flat_map(|p| p.changes)
             .map(|(c, direction)| ((c.service, c.dest), (c, direction)))
             .collect();
-        changes.retain(|key, change| {
-            let drain = change.1 == Direction::Drain;
-            let handed_back = !drain && self.mode_of(&key.0).is_none();
-            let due = (wanted.get(key) == Some(change) || handed_back)
-                && (!drain || (recorded && !self.drained_in_vain(key)));
-            if drain && !due {
-                self.keeper.drop_entry(key);
+        let mut due = Changes::new();
+        for (key, change) in changes {
+            match self.still(&key, change, wanted.get(&key), recorded) {
+                Some(change) => drop(due.insert(key, change)),
+                None => self.keeper.undo(&key),
             }
-            due
-        });
+        }
         self.dirty.extend(services);
-        changes
+        due
+    }
+
+    /// What has become of a planned change by now. A step that a slow disk has made late is taken all
+    /// the same, as long as no less is wanted: else the ramp would never begin.
+    fn still(
+        &self,
+        key: &(ServiceKey, DestKey),
+        planned: (WeightChange, Direction),
+        wanted: Option<&(WeightChange, Direction)>,
+        recorded: bool,
+    ) -> Option<(WeightChange, Direction)> {
+        let (change, direction) = planned;
+        let whole = |change: &WeightChange| self.keeper.get(key).is_some_and(|e| e.owed == change.to);
+        let on_disk = recorded && self.keeper.get(key).is_some_and(|e| e.written == change.to);
+        if direction != Direction::Drain && self.mode_of(&key.0).is_none() {
+            return Some(planned); // handed back
+        }
+        if direction == Direction::Drain && self.drained_in_vain(key) {
+            return None;
+        }
+        let same = |w: &&(WeightChange, Direction)| w.1 == direction && w.0.from == change.from;
+        let wanted = wanted.filter(same)?;
+        if whole(&wanted.0) {
+            return Some(*wanted);
+        }
+        (wanted.0.to >= change.to && on_disk).then_some(planned)
     }
 
     pub(super) fn weights_set(&mut self, report: WriteReport, now: Now, out: &mut Vec<Command>) {
@@ -294,7 +326,7 @@ impl Controller {
         match outcome {
             WriteOutcome::Written | WriteOutcome::ReadBack(_) => {
                 self.note_written(change, direction, now, out);
-                if drain {
+                if self.keeper.get(&key).is_some_and(|entry| entry.owed != change.to) {
                     self.keeper.mark_done(&key);
                 } else {
                     self.keeper.drop_entry(&key);
@@ -323,9 +355,7 @@ impl Controller {
                 }));
             }
             WriteOutcome::Failed(cause) => {
-                if drain {
-                    self.keeper.drop_entry(&key);
-                }
+                self.keeper.undo(&key);
                 self.write_failed(change, cause, now, out);
             }
             // Its record stays until a read tells what the kernel has.
@@ -359,6 +389,9 @@ impl Controller {
         dest.retry_at = None;
         if direction == Direction::Drain {
             dest.contest.end();
+            if !self.keeper.wished_out(&(change.service, change.dest)) {
+                dest.flaps.drained(now.mono);
+            }
         }
         if let Some(decided) = dest.decided.take() {
             self.decision_apply_duration.observe(now.mono.since(decided));

@@ -89,10 +89,11 @@ fn real_servers(out: &mut Families, managed: &Managed) -> fmt::Result {
     out.gauge(m::LVS_REAL_SERVER_UP, each().filter_map(|(labels, rs)| Some((labels, is_up(rs.verdict?)))))?;
     out.gauge(
         m::DRAINED,
-        each().filter_map(|([v, r], rs)| Some(([v, r, ("reason", rs.drained?.by.as_str())], 1u64))),
+        each().filter_map(|([v, r], rs)| Some(([v, r, ("reason", drained_reason(rs)?)], 1u64))),
     )?;
     out.gauge(m::OWED_WEIGHT, each().filter_map(|(labels, rs)| Some((labels, rs.owed?.0))))?;
     out.gauge(m::DESIRED_WEIGHT, each().map(|(labels, rs)| (labels, rs.desired.0)))?;
+    out.gauge(m::FLAPPING, each().filter_map(|(labels, rs)| rs.flapping.then_some((labels, 1u64))))?;
     out.gauge(m::STATE_CHANGE, each().filter_map(|(labels, rs)| Some((labels, rs.verdict_changed?.0))))?;
     out.counter(m::TRANSITIONS, each().map(|(labels, rs)| (labels, rs.transitions)))?;
     out.counter(m::DOWNTIME, each().map(|(labels, rs)| (labels, rs.downtime.as_secs_f64())))
@@ -162,6 +163,12 @@ fn check_results<'r>(managed: &'r Managed<'r>) -> impl Iterator<Item = (Labels<'
     managed.real_servers().flat_map(|([v, r], server)| {
         server.checks.iter().map(move |c| ([v, r, ("check", c.check.name.as_str())], c))
     })
+}
+
+/// Out, or on its way back with a part of its weight.
+fn drained_reason(server: &RealServerView) -> Option<&'static str> {
+    let climbing = server.slow_start.map(|_| "slow_start");
+    server.drained.map(|drained| drained.by.as_str()).or(climbing)
 }
 
 fn is_up(verdict: Verdict) -> u64 {

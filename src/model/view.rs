@@ -186,6 +186,12 @@ pub struct RealServerView {
     /// What the operator gave as the reason of his drain.
     pub said: Option<Arc<str>>,
     pub held: Option<Held>,
+    /// What is left of its hold-down, while that is why it is held.
+    pub hold_left: Option<Duration>,
+    /// It has a weight, but not yet all that it is owed.
+    pub slow_start: Option<SlowStart>,
+    /// More changes of the verdict lately than a server should have; hold-downs grow.
+    pub flapping: bool,
     pub verdict_changed: Option<Wall>,
     pub transitions: u64,
     pub downtime: Duration,
@@ -205,6 +211,15 @@ pub struct Drained {
 pub struct Held {
     pub reason: HeldReason,
     pub would: Weight,
+}
+
+/// How far a weight has climbed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct SlowStart {
+    pub step: u32,
+    pub of: u32,
+    /// Until it has all of it; `None`: it is not up, and does not climb.
+    pub left: Option<Duration>,
 }
 
 #[derive(Debug, Clone)]

@@ -7,8 +7,8 @@ use std::time::Duration;
 use serde::{Serialize, Serializer};
 
 use super::{
-    CheckStatus, DrainedStatus, HeldStatus, IpvsStatus, LedgerStatus, RealServerStatus, Status,
-    VirtualServerStatus, Word,
+    CheckStatus, DrainedStatus, HeldStatus, IpvsStatus, LedgerStatus, RealServerStatus, SlowStartStatus,
+    Status, VirtualServerStatus, Word,
 };
 use crate::model::{
     CheckView, LastProbe, ManagedView, Mode, Now, Outcome, RealServer, RealServerView, ServiceView, Snapshot,
@@ -119,14 +119,24 @@ fn real_server(dest: &RealServer, known: Option<&RealServerView>, now: Now) -> R
             reason: d.reason.map(|r| Cow::Borrowed(r.as_str())).or_else(|| said(known)),
             since_seconds: age(now, d.since),
         }),
-        held: known
-            .and_then(|k| k.held)
-            .map(|h| HeldStatus { reason: Cow::Borrowed(h.reason.as_str()), would: h.would }),
+        held: known.and_then(held),
+        slow_start: known.and_then(|k| k.slow_start).map(|s| SlowStartStatus {
+            step: s.step,
+            of: s.of,
+            ends_in_seconds: s.left.map(seconds),
+        }),
+        flapping: known.is_some_and(|k| k.flapping),
         active_connections: dest.active_connections,
         inactive_connections: dest.inactive_connections,
         persistent_connections: dest.persistent_connections,
         checks: known.map_or(Vec::new(), |k| k.checks.iter().map(|c| check(c, now)).collect()),
     }
+}
+
+fn held(known: &RealServerView) -> Option<HeldStatus> {
+    let held = known.held?;
+    let ends_in_seconds = known.hold_left.map(seconds);
+    Some(HeldStatus { reason: Cow::Borrowed(held.reason.as_str()), would: held.would, ends_in_seconds })
 }
 
 /// The operator's own words.

@@ -1,6 +1,6 @@
 use super::samples::{NOW, rich, snapshot, virtual_server};
 use super::*;
-use crate::model::{LedgerView, TableSource};
+use crate::model::{Held, HeldReason, LedgerView, SlowStart, TableSource};
 
 /// The golden text is the contract: a change of it is a change of the public interface.
 #[test]
@@ -40,9 +40,29 @@ fn another_version_can_be_read() {
     assert_eq!(status.ipvs, IpvsStatus { up: false, error: None });
     let server = &status.virtual_servers[0].real_servers[0];
     assert_eq!(server.drained.as_ref().unwrap().by, "moon");
-    assert_eq!(server.held, Some(HeldStatus { reason: "rate_limit".into(), would: Weight(0) }));
+    assert_eq!(
+        server.held,
+        Some(HeldStatus { reason: "rate_limit".into(), would: Weight(0), ends_in_seconds: None })
+    );
     assert_eq!(server.checks[0].reason.as_deref(), Some("tripwire"));
     assert_eq!(server.checks[0].outcome, None);
+}
+
+#[test]
+fn ramps_hold_downs_and_flapping_are_additions() {
+    let mut view = rich();
+    let servers = &mut view.services[0].managed.as_mut().unwrap().real_servers;
+    servers[0].slow_start =
+        Some(SlowStart { step: 3, of: 10, left: Some(std::time::Duration::from_millis(21_500)) });
+    servers[1].held = Some(Held { reason: HeldReason::HoldDown, would: Weight(1) });
+    servers[1].hold_left = Some(std::time::Duration::from_secs(12));
+    servers[1].flapping = true;
+    let json = serde_json::to_value(Status::from(&view)).unwrap();
+    let server = |n: usize| &json["virtual_servers"][0]["real_servers"][n];
+    let ramp = serde_json::json!({"step": 3, "of": 10, "ends_in_seconds": 21.5});
+    assert_eq!((&server(0)["slow_start"], &server(0)["drained"]), (&ramp, &serde_json::Value::Null));
+    let held = serde_json::json!({"reason": "hold_down", "would": 1, "ends_in_seconds": 12.0});
+    assert_eq!((&server(1)["held"], &server(1)["flapping"]), (&held, &true.into()));
 }
 
 #[test]

@@ -157,7 +157,11 @@ fn what_is_not_known_has_no_row() {
     assert_eq!(of("lvs_real_server_owed_weight", "10.10.0.24:80"), None, "never seen above 0");
     let drained: Vec<_> = samples(&families, "lvs_real_server_drained").iter().collect();
     let drained: Vec<_> = drained.iter().map(|s| (s.label("real_server"), s.label("reason"))).collect();
-    assert_eq!(drained, [(Some("10.10.0.22:80"), Some("check")), (Some("10.10.0.24:80"), Some("external"))]);
+    let expected =
+        [("10.10.0.21:80", "slow_start"), ("10.10.0.22:80", "check"), ("10.10.0.24:80", "external")];
+    assert_eq!(drained, expected.map(|(server, reason)| (Some(server), Some(reason))));
+    let flapping = samples(&families, "lvs_real_server_flapping");
+    assert_eq!((flapping.len(), flapping[0].label("real_server")), (1, Some("10.10.0.23:80")));
     let held = samples(&families, "lvs_real_server_change_held");
     assert_eq!((held.len(), held[0].label("reason"), held[0].value.as_str()), (1, Some("floor"), "1"));
     let web = [("virtual_server", "10.10.0.100:80/tcp"), ("real_server", "10.10.0.25:80"), ("check", "web")];

@@ -290,7 +290,15 @@ fn state_text(server: &RealServerStatus) -> (String, Paint) {
         });
     }
     if let Some(held) = &server.held {
-        parts.push(format!("held by {}, would be {}", held.reason, held.would));
+        let left = held.ends_in_seconds.map_or(String::new(), |left| format!(", for another {}", age(left)));
+        parts.push(format!("held by {}, would be {}{left}", held.reason, held.would));
+    }
+    if let Some(ramp) = &server.slow_start {
+        let left = ramp.ends_in_seconds.map_or(String::new(), |left| format!(", whole in {}", age(left)));
+        parts.push(format!("slow start, step {} of {}{left}", ramp.step, ramp.of));
+    }
+    if server.flapping {
+        parts.push("flapping".to_owned());
     }
     match parts.is_empty() {
         true => ("-".to_owned(), Paint::Plain),

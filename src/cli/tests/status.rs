@@ -9,7 +9,7 @@ use crate::agent::Handle;
 use crate::cli::ControlSocket;
 use crate::cli::status::{StatusArgs, run, show};
 use crate::model::{View, Weight};
-use crate::status::{Status, samples};
+use crate::status::{HeldStatus, SlowStartStatus, Status, samples};
 use crate::web::tests::{FakeExposition, agent_showing, start};
 use crate::web::{Options, Web, bind_unix, serve_unix};
 
@@ -57,6 +57,24 @@ fn colours_change_nothing_but_colour() {
         stripped = stripped.replace(&format!("\x1b[{code}m"), "");
     }
     assert_eq!(stripped, plain);
+}
+
+#[test]
+fn ramps_hold_downs_and_flapping_stand_in_the_state() {
+    let mut status = Status::from(&samples::rich());
+    let servers = &mut status.virtual_servers[0].real_servers;
+    let ramp = |ends_in_seconds| Some(SlowStartStatus { step: 3, of: 10, ends_in_seconds });
+    servers[0].slow_start = ramp(Some(21.0));
+    servers[1].held =
+        Some(HeldStatus { reason: "hold_down".into(), would: Weight(1), ends_in_seconds: Some(75.0) });
+    servers[1].flapping = true;
+    servers[3].slow_start = ramp(None);
+    let out = shown(status, &args()).out;
+    let line = |server: &str| out.lines().find(|l| l.contains(server)).unwrap().to_owned();
+    assert!(line("10.10.0.21:80").contains("  slow start, step 3 of 10, whole in 21s  "), "{out}");
+    assert!(line("10.10.0.24:80").contains("  slow start, step 3 of 10  "), "{out}");
+    let expected = "; held by hold_down, would be 1, for another 1m15s; flapping  ";
+    assert!(line("10.10.0.22:80").contains(expected), "{out}");
 }
 
 #[test]

@@ -143,12 +143,14 @@ catalogue! {
     LVS_REAL_SERVER_UP: Gauge, "lvs_real_server_up", R, One, Stable,
         "Combined verdict of the checks: 1 up, 0 down; no row before the first verdict", "health";
     DRAINED: Gauge, "lvs_real_server_drained", &["virtual_server", "real_server", "reason"], One, Stable,
-        "1 while out of rotation: by check, operator (lvs-agent drain) or external (an operator's 0); no row otherwise", "ledger, snapshot";
+        "1 while out of rotation: by check, operator (lvs-agent drain) or external (an operator's 0); and while slow_start climbs back; no row otherwise", "ledger, snapshot";
     OWED_WEIGHT: Gauge, "lvs_real_server_owed_weight", R, One, Stable,
         "Weight that the owner of the table gave, remembered while drained; no row if never seen above 0",
         "ledger, snapshot";
     DESIRED_WEIGHT: Gauge, "lvs_real_server_desired_weight", R, One, Stable,
         "Weight the plan wants in the kernel now, after the guard: while held, the kernel's", "plan";
+    FLAPPING: Gauge, "lvs_real_server_flapping", R, One, Stable,
+        "1 while the verdict flaps (more than 6 changes in 30 minutes) and hold-downs grow; no row otherwise", "health";
     STATE_CHANGE: Gauge, "lvs_real_server_state_change_timestamp_seconds", R, Seconds, Stable,
         "Time of the last change of the verdict since the agent started", "health";
     TRANSITIONS: Counter, "lvs_real_server_transitions_total", R, One, Stable,

@@ -142,7 +142,11 @@ fn shop(web: &Arc<Check>, port: &Arc<Check>) -> (VirtualServer, ServiceView) {
     let checks = [web.clone(), port.clone()];
     let server = |dest: &RealServer| real_server(dest, &checks);
     let real_servers = vec![
-        server(&up),
+        RealServerView {
+            owed: Some(Weight(16)),
+            slow_start: Some(SlowStart { step: 3, of: 10, left: None }),
+            ..server(&up)
+        },
         failing(RealServerView {
             state: ServerState::Down,
             owed: Some(Weight(5)),
@@ -157,6 +161,7 @@ fn shop(web: &Arc<Check>, port: &Arc<Check>) -> (VirtualServer, ServiceView) {
         failing(RealServerView {
             state: ServerState::Down,
             held: Some(Held { reason: HeldReason::Floor, would: Weight::ZERO }),
+            flapping: true,
             ..server(&held)
         }),
         RealServerView {
