@@ -64,7 +64,7 @@ fn a_ledger_that_cannot_be_understood_stops_drains_and_is_left_untouched() {
         ("garbage \u{0}\n", "cannot be understood"),
         ("", "is empty"),
         (&whole[..40], "cannot be understood"),
-        (r#"{"format": 2, "wishes": []}"#, "format 2"),
+        (r#"{"format": 3, "wishes": []}"#, "format 3"),
     ] {
         let site = Site::new(2);
         let file = site.ledger_file();
