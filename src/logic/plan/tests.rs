@@ -219,7 +219,8 @@ fn a_ramp_goes_on_while_the_server_is_up_and_need_gives_all_of_it() {
     assert_eq!(changes(&plan(&facts(vec![ramping(DOWN), others()]))), [(1, 3, 0)]);
     let back = |floor| {
         let mut first = server(1, 0, 10, UP);
-        first.due = Weight(1);
+        // Up, whatever its last probe said.
+        (first.due, first.lately) = (Weight(1), Lately::Mixed);
         let mut facts = facts(vec![first, others()]);
         facts.floor = Floor::Count(floor);
         changes(&plan(&facts))
