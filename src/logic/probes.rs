@@ -80,8 +80,8 @@ impl Probes {
     }
 
     #[cfg(test)]
-    pub fn targets(&self) -> impl Iterator<Item = &TargetState> {
-        self.targets.values()
+    pub fn targets(&self) -> impl Iterator<Item = (TargetId, &TargetState)> {
+        self.targets.iter().map(|(id, state)| (*id, state))
     }
 
     pub fn tally(&self) -> Tally {

@@ -51,6 +51,8 @@ pub struct Run {
     pub passes: u32,
     pub failures: u32,
     pub down: bool,
+    /// It was probed itself.
+    pub heard: bool,
 }
 
 /// One more thing to look at after each step: what is wrong, if anything.
@@ -280,7 +282,12 @@ impl<'a> Sim<'a> {
         if self.world.dead {
             return;
         }
-        for command in self.world.controller.step(event, self.world.now) {
+        let binds = matches!(event, Event::TableRead(_) | Event::PolicyLoaded { .. } | Event::WeightsSet(_));
+        let commands = self.world.controller.step(event, self.world.now);
+        if binds {
+            self.meet_targets();
+        }
+        for command in commands {
             if !matches!(command, Command::Publish(_)) {
                 self.note(|| format!("{command:?}"));
             }
