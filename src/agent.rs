@@ -18,7 +18,7 @@ pub use state::State;
 
 use crate::failpoint::{self, Point};
 use crate::ipvs::Table;
-use crate::logging::together;
+use crate::log_lines::together;
 use crate::logic::{Command, Controller, Event, Start};
 use crate::model::{HandDone, HandRefused, Mono, ReadFailure, View, WeightChange};
 use crate::os::Clock;

@@ -5,6 +5,7 @@ pub mod config;
 pub mod demo;
 pub mod failpoint;
 pub mod ipvs;
+pub mod log_lines;
 pub mod logging;
 pub mod logic;
 pub mod metrics;

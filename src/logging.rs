@@ -1,7 +1,5 @@
 //! Log lines to standard error: text for people, JSON for machines.
 
-mod together;
-
 use std::fmt as std_fmt;
 
 use clap::ValueEnum;
@@ -11,7 +9,7 @@ use tracing_subscriber::fmt::format::{DefaultFields, Full, Writer};
 use tracing_subscriber::fmt::{self, FmtContext, FormatEvent};
 use tracing_subscriber::registry::LookupSpan;
 
-pub use together::{Together, together};
+use crate::log_lines::Lines;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum Level {
@@ -49,7 +47,7 @@ pub fn start(args: LogArgs) {
     };
     // The libraries' own lines say nothing that an outcome does not.
     let filter = EnvFilter::new(format!("error,lvs_agent={level}"));
-    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(together::Lines);
+    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(Lines);
     match args.format {
         Format::Text if in_journal() => {
             builder

@@ -49,20 +49,21 @@ const PURE: [&str; 4] = ["model", "logic", "config", "metrics"];
 
 /// Who may import whom: `config → model ← logic`, the shell sees all, nobody sees the shell. An arrow
 /// that nobody uses any more is to go from here.
-const ARROWS: [(&str, &[&str]); 15] = [
+const ARROWS: [(&str, &[&str]); 16] = [
     ("model", &[]),
     ("logic", &["model"]),
     ("config", &["model"]),
     ("metrics", &["model"]),
     ("os", &["model"]),
     ("failpoint", &[]),
+    ("log_lines", &[]),
     ("ipvs", &["failpoint", "model", "os"]),
     ("probe", &["model", "os"]),
     ("state_file", &["failpoint", "logic", "model"]),
-    ("agent", &["failpoint", "ipvs", "logic", "model", "os", "probe", "state_file"]),
+    ("agent", &["failpoint", "ipvs", "log_lines", "logic", "model", "os", "probe", "state_file"]),
     ("status", &["agent", "model"]),
     ("web", &["agent", "metrics", "model", "status"]),
-    ("logging", &["cli"]),
+    ("logging", &["cli", "log_lines"]),
     (
         "cli",
         &[
