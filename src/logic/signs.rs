@@ -1,7 +1,7 @@
 //! Whether a real server is still the one whose weight we know, or was taken out and added again
 //! meanwhile (trap 6): its key is the same, and so are its counters.
 //!
-//! Two signs that one read can show, beside an absence that two reads confirm:
+//! What one read can show, beside an absence that two reads confirm:
 //! - It stands ahead of one that it stood behind. The kernel adds at the front and moves nothing
 //!   else (`__ip_vs_update_dest`, list_add_rcu): no edit, no addition of another, no row that a dump
 //!   missed makes it look so.
@@ -9,6 +9,7 @@
 //!   (`ipvsadm -Z`), which changes no destination. So it counts only together with a weight that is
 //!   not what we wrote: the 0 that we put there is most likely still ours, and taking it for
 //!   somebody's own would lose the weight for ever.
+//! - The read before missed it: the same holds.
 
 use std::collections::BTreeSet;
 
@@ -18,6 +19,8 @@ use crate::model::{Counters, DestKey, RealServer, VirtualServer, Weight};
 /// The sign that a real server shows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Sign {
+    /// The read before missed it, which may have been the dump's fault (trap 3).
+    Missed,
     /// The virtual server's counters went backwards.
     CountersFell,
     /// It moved to the front of its virtual server.
@@ -29,7 +32,7 @@ impl Sign {
     pub fn tells(self, weight: Weight, written: Option<Weight>) -> bool {
         match self {
             Sign::Moved => true,
-            Sign::CountersFell => written.is_some_and(|written| weight != written),
+            Sign::Missed | Sign::CountersFell => written.is_some_and(|written| weight != written),
         }
     }
 }

@@ -10,6 +10,7 @@ use super::ledger::{Entry, EntryState, TakenBy};
 use super::probes::{Probes, User};
 use super::seen::{Seen, begin_anew, yield_unless_up};
 use super::service::{Binding, DestState, ServiceState, target_of};
+use super::signs::Sign;
 use crate::model::{
     Check, DriftKind, Mode, Mono, Now, OnFailure, ReadFailure, RealServer, ServiceKey, SkipReason, Snapshot,
     Verdict, VirtualServer, Weight,
@@ -118,6 +119,9 @@ impl Controller {
             }
             let in_flight = self.cycle.changes().is_some_and(|changes| changes.contains_key(&user));
             if !in_flight && !self.unclear.contains(&service.key) {
+                if self.absent.contains(&user) {
+                    dest.sign = dest.sign.max(Some(Sign::Missed));
+                }
                 let first = self.adopting.remove(&user);
                 let seen = observe(dest, user, row.weight, first, &mut self.keeper, &self.probes, now);
                 if seen.is_drift() {

@@ -239,7 +239,10 @@ fn what_a_reload_brings_is_said_as_at_the_start() {
 fn a_ledger_that_can_be_opened_later_is_that_of_the_earlier_run() {
     let mut world = two_out();
     world.written.clear();
-    world.restart_without_directory("locking /x/lock failed: read-only file system");
+    let error = "locking /x/lock failed: read-only file system".to_owned();
+    world.open_error = Some(error.clone());
+    world.restart_with(Err(error));
+    world.controller.keeper.open_later(world.now.mono);
     world.heal(1);
     world.settle();
     world.fail(3);

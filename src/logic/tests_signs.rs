@@ -178,6 +178,21 @@ fn in_a_service_that_was_built_anew_what_fails_is_drained_at_once_each_time() {
 }
 
 #[test]
+fn one_that_a_read_missed_and_that_has_another_weight_since_is_no_tug_of_war() {
+    let mut world = one_out();
+    for weight in [8, 9, 10] {
+        let row = world.table.get_mut(&service()).unwrap().destinations.remove(0);
+        world.run(SECOND / 2);
+        world.view(); // one read without it
+        world.table.get_mut(&service()).unwrap().destinations.insert(0, row);
+        world.edit(1, weight);
+        world.settle();
+        assert_eq!((world.weights(), world.server(1).owed), (vec![0, 6, 7], Some(Weight(weight))));
+    }
+    assert!(world.disk.as_ref().unwrap().raises.is_empty());
+}
+
+#[test]
 fn a_raise_without_a_sign_still_is_one() {
     let mut world = one_out();
     world.table.get_mut(&service()).unwrap().counters = counters(1001);

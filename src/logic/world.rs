@@ -161,13 +161,6 @@ impl World {
         self.controller = start(&self.policy, earlier, self.now);
     }
 
-    /// A new process that cannot use its state directory.
-    pub fn restart_without_directory(&mut self, error: &str) {
-        self.open_error = Some(error.to_owned());
-        self.restart_with(Err(error.to_owned()));
-        self.controller.keeper.open_later(self.now.mono);
-    }
-
     pub fn fail(&mut self, n: u8) {
         self.failing.insert(key(n).addr, refused());
     }

@@ -56,7 +56,7 @@ fn drained_in_the_ledger(site: &Site, agent: &Agent) {
         (entry["state"] == "done").then_some(entry)
     });
     let ledger = site.ledger();
-    assert_eq!((&ledger["format"], &ledger["table"]), (&json!(1), &json!("embedded")));
+    assert_eq!((&ledger["format"], &ledger["table"]), (&json!(2), &json!("embedded")));
     assert_eq!(ledger["entries"].as_array().map(Vec::len), Some(1));
     assert_eq!(entry["virtual_server"], site.virtual_server());
     assert_eq!(entry["real_server"], site.real_server(1));

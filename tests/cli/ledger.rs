@@ -131,11 +131,15 @@ fn a_state_directory_that_cannot_be_used_from_the_start_stops_drains_and_nothing
     held_unsaved(&agent, 1);
     let error = agent.status()["ledger"]["error"].as_str().unwrap_or_default().to_owned();
     let path = site.path("state").display().to_string();
-    assert!(error.contains(&path) && error.contains("restarted"), "{error}");
+    assert!(error.contains(&path) && error.contains("tried again"), "{error}");
     assert_eq!(agent.get("/-/healthy").status, 200);
-    agent.stop();
+    // Once it can be used, it is: locked, and with what is taken on record.
     std::fs::remove_file(site.path("state")).expect("removed");
-    site.start().wait_weights(&[5, 0]);
+    agent.wait_weights(&[5, 0]);
+    agent.wait_log(&["the ledger is saved again"]);
+    assert_eq!(agent.status()["ledger"]["error"], json!(null));
+    assert_eq!(site.ledger()["entries"][0]["real_server"], site.real_server(1));
+    assert!(site.path("state/lock").exists());
 }
 
 /// The lab has every point, on a real table.

@@ -27,7 +27,7 @@ under_way() { metric_above 0 lvs_agent_probes_in_flight; }
 wait_for "r1 is being asked" 20 under_way
 kill -STOP "$AGENT_PID"
 act r1 good
-let_pass 8
+let_pass 5
 kill -CONT "$AGENT_PID"
 wait_for "the agent says so" 20 grep -q 'did not run for a while' "$T/agent.log"
 further_probes 2 $WEB 10.10.0.21:80
