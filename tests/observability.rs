@@ -10,8 +10,12 @@ use std::path::{Path, PathBuf};
 mod catalogue;
 #[path = "observability/dashboards.rs"]
 mod dashboards;
+#[path = "observability/flow.rs"]
+mod flow;
 #[path = "observability/layout.rs"]
 mod layout;
+#[path = "observability/lint.rs"]
+mod lint;
 #[path = "observability/mutations.rs"]
 mod mutations;
 #[path = "observability/promql.rs"]
