@@ -92,9 +92,7 @@ fn of_call(call: &Call) -> Result<Value, Fault> {
     let argument = |at: usize| call.args.args.get(at).ok_or_else(|| format!("{call}: too few arguments"));
     match call.func.name {
         "time" => Ok(Value::Scalar),
-        "vector" => {
-            Ok(Value::Rows(Rows { labels: Labels::new(), fixed: Labels::new(), unit: Unit::One }))
-        }
+        "vector" => Ok(Value::Rows(Rows { labels: Labels::new(), fixed: Labels::new(), unit: Unit::One })),
         "absent" => {
             let of_what = rows(argument(0)?)?;
             Ok(Value::Rows(Rows { labels: of_what.fixed.clone(), fixed: of_what.fixed, unit: Unit::One }))
@@ -111,8 +109,8 @@ fn of_call(call: &Call) -> Result<Value, Fault> {
             let unit = if counter.unit == Unit::Seconds && !bucket { Unit::Ratio } else { counter.unit };
             Ok(Value::Rows(Rows { unit, ..counter }))
         }
-        "increase" | "last_over_time" | "min_over_time" | "max_over_time" | "avg_over_time" | "sum_over_time"
-        | "clamp_min" | "clamp_max" => of(argument(0)?),
+        "increase" | "last_over_time" | "min_over_time" | "max_over_time" | "avg_over_time"
+        | "sum_over_time" | "clamp_min" | "clamp_max" => of(argument(0)?),
         "quantile_over_time" => of(argument(1)?),
         "changes" => Ok(Value::Rows(Rows { unit: Unit::One, ..rows(argument(0)?)? })),
         other => Err(format!("{other}() is not known here: say in flow.rs what it does to labels")),
@@ -184,12 +182,7 @@ fn of_binary(binary: &BinaryExpr) -> Result<Value, Fault> {
 }
 
 /// The labels by which the two sides are matched.
-fn matched(
-    operator: &str,
-    how: Option<&LabelModifier>,
-    left: &Rows,
-    right: &Rows,
-) -> Result<Labels, Fault> {
+fn matched(operator: &str, how: Option<&LabelModifier>, left: &Rows, right: &Rows) -> Result<Labels, Fault> {
     if let Some(LabelModifier::Include(on)) = how {
         let missing = |label: &&String| !left.labels.contains(*label) || !right.labels.contains(*label);
         return match on.labels.iter().find(missing) {
@@ -209,7 +202,9 @@ fn matched(
 /// That a side has one row for each group, without which Prometheus gives an error instead of a value.
 fn single(operator: &str, side: &str, rows: &Rows, on: &Labels) -> Result<(), Fault> {
     match rows.telling().difference(on).next() {
-        Some(label) => Err(format!("{operator}: rows of the {side} side differ by {label}, which is not matched")),
+        Some(label) => {
+            Err(format!("{operator}: rows of the {side} side differ by {label}, which is not matched"))
+        }
         None => Ok(()),
     }
 }
@@ -235,12 +230,24 @@ fn labels_are_followed() {
     assert_eq!(of("sum without (site) (ipvs_up)"), "instance job");
     assert_eq!(of("sum without (vip) (ipvs_up)"), "sum: its rows have no label vip");
     assert_eq!(of("absent(up{job=\"x\"})"), "job");
-    assert_eq!(of("lvs_real_server_up == on (job) ipvs_up"), "==: rows of the left side differ by instance, which is not matched");
-    assert_eq!(of("lvs_real_server_up == ipvs_up"), "==: only one side has the label real_server, so nothing matches");
-    assert_eq!(of("lvs_real_server_up == on (job, instance) group_left () ipvs_up"), "instance job real_server site virtual_server");
+    assert_eq!(
+        of("lvs_real_server_up == on (job) ipvs_up"),
+        "==: rows of the left side differ by instance, which is not matched"
+    );
+    assert_eq!(
+        of("lvs_real_server_up == ipvs_up"),
+        "==: only one side has the label real_server, so nothing matches"
+    );
+    assert_eq!(
+        of("lvs_real_server_up == on (job, instance) group_left () ipvs_up"),
+        "instance job real_server site virtual_server"
+    );
     assert_eq!(of("ipvs_up == on (job, instance) lvs_agent_mode{mode=\"observe\"}"), "instance job");
     assert_eq!(of("ipvs_up and on (reason) up"), "and on (reason): one side has no such label");
-    assert_eq!(of("histogram_quantile(0.9, sum by (job) (lvs_check_duration_seconds_bucket))"), "histogram_quantile(0.9, sum by (job) (lvs_check_duration_seconds_bucket)): its rows have lost le");
+    assert_eq!(
+        of("histogram_quantile(0.9, sum by (job) (lvs_check_duration_seconds_bucket))"),
+        "histogram_quantile(0.9, sum by (job) (lvs_check_duration_seconds_bucket)): its rows have lost le"
+    );
     assert_eq!(of("ipvs_up or on (job) lvs_real_server_up"), "instance job site");
     assert_eq!(of("count_values without (instance) (\"x\", ipvs_up)"), "job site x");
     assert!(of("topk(3, ipvs_up)").starts_with("topk: "), "{}", of("topk(3, ipvs_up)"));

@@ -14,8 +14,13 @@ use crate::{catalogue, files, read, stem};
 /// It fires always and for nobody: the dead man's switch.
 const WATCHDOG: &str = "IpvsAlertingWatchdog";
 /// Values of labels that no help text lists: the kernel's words, and the guard's reasons (docs/operations.md).
-const OTHER_VALUES: &[(&str, &str)] =
-    &[("command", "set_dest"), ("errno", "ENOENT"), ("errno", "ESRCH"), ("reason", "observe"), ("job", "lvs-agent")];
+const OTHER_VALUES: &[(&str, &str)] = &[
+    ("command", "set_dest"),
+    ("errno", "ENOENT"),
+    ("errno", "ESRCH"),
+    ("reason", "observe"),
+    ("job", "lvs-agent"),
+];
 
 fn rows(rule: &Rule) -> Rows {
     match flow::of_query(&rule.expr) {
@@ -48,7 +53,9 @@ fn templates_name_labels_that_the_expression_keeps() {
         }
         // What tells two alerts of one name apart is said, else both read alike.
         let said = &rule.annotations["description"];
-        for name in ["instance", "virtual_server", "real_server"].iter().filter(|name| labels.contains(**name)) {
+        for name in
+            ["instance", "virtual_server", "real_server"].iter().filter(|name| labels.contains(**name))
+        {
             assert!(said.contains(&format!("$labels.{name} ")), "{}: does not say which {name}", rule.alert);
         }
     }
@@ -150,7 +157,8 @@ fn matchers_name_values_that_exist() {
             for matcher in selector.matchers.iter().filter(|m| m.label != "virtual_server") {
                 for value in values(matcher) {
                     let word = Regex::new(&format!(r"\b{}\b", regex::escape(value))).expect("a pattern");
-                    let known = OTHER_VALUES.contains(&(matcher.label.as_str(), value)) || word.is_match(help);
+                    let known =
+                        OTHER_VALUES.contains(&(matcher.label.as_str(), value)) || word.is_match(help);
                     assert!(known, "{name}: does {} have {}=\"{value}\"?", selector.metric, matcher.label);
                 }
             }
@@ -206,7 +214,8 @@ fn recordings_are_named_after_what_they_keep_and_are_used() {
 /// The list in docs/alerts.md is what people choose by.
 #[test]
 fn the_table_of_alerts_is_true() {
-    let row = Regex::new(r"(?m)^\| \[(\w+)\]\(runbooks/(\w+)\.md\) \| (\w+) \| ([^|]+) \|").expect("a pattern");
+    let row =
+        Regex::new(r"(?m)^\| \[(\w+)\]\(runbooks/(\w+)\.md\) \| (\w+) \| ([^|]+) \|").expect("a pattern");
     let text = read(&crate::root().join("docs/alerts.md"));
     let listed: BTreeMap<String, (String, String)> = row
         .captures_iter(&text)

@@ -67,7 +67,8 @@ fn laid_out(directory: &Path, at: usize, mutant: &Mutant) -> PathBuf {
     std::fs::create_dir(&own).expect("a directory");
     std::fs::write(own.join("rules.yml"), &mutant.text).expect("the rules");
     let test = own.join("test.yml");
-    let text = read(&test_of(&mutant.alert)).replace("rule_files: [../lvs-agent.yml]", "rule_files: [rules.yml]");
+    let text =
+        read(&test_of(&mutant.alert)).replace("rule_files: [../lvs-agent.yml]", "rule_files: [rules.yml]");
     std::fs::write(&test, text).expect("the test");
     test
 }

