@@ -95,7 +95,7 @@ const REPLACEMENTS: &[(&str, &[&str])] = &[
     (r"(?:[<>] )(0\.8)\b", &["0.7", "0.85"]),
     (r"(?:[<>] )(0\.9)\b", &["0.85", "0.93"]),
     (r"(?:[<>] )(6\.5)\b", &["6", "7.5"]),
-    (r"(?:[<>] )(0\.0144)\b", &["0.0120", "0.0170"]),
+    (r"(?:[<>] )(0\.0144)\b", &["0.0110", "0.0180"]),
     (r"(?:[<>] )(0\.006)\b", &["0.005", "0.007"]),
     (r"(?:\(|, )(0\.95),", &["0.5"]),
     (r"(?:\()(0\.99),", &["0.95"]),
@@ -110,6 +110,12 @@ const REPLACEMENTS: &[(&str, &[&str])] = &[
     (r"\b(max) ", &["min"]),
     (r"\b(min) ", &["max"]),
     (r"\b(sum) ", &["min"]),
+];
+
+/// Changes that change nothing, and why.
+const EQUIVALENT: &[(&str, &str, &str)] = &[
+    ("IpvsRealServersDown", "sum becomes min", "each sum has one row: it only takes the label `state` away"),
+    ("IpvsAlertingWatchdog", "keep_firing_for: becomes", "it never stops"),
 ];
 
 /// Of one file: each rule with one change, with the recordings that it needs.
@@ -131,6 +137,11 @@ fn mutants(file: &str) -> Vec<Mutant> {
         let step = seconds(line(&read(&test_of(&rule.alert)), "evaluation_interval: ").expect("an interval"));
         let originals: Vec<String> = records.iter().map(|record| (*record).to_owned()).collect();
         for (change, head) in changes(head).into_iter().chain(other_times(head, step)) {
+            let equivalent =
+                |(alert, same, _): &&(&str, &str, &str)| *alert == rule.alert && change.starts_with(same);
+            if EQUIVALENT.iter().any(|known| equivalent(&known)) {
+                continue;
+            }
             add(change, &[originals.clone(), vec![format!("{head}{annotations}")]].concat());
         }
         for (at, record) in records.iter().enumerate() {
