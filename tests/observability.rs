@@ -1,17 +1,24 @@
 //! Alert rules, runbooks, dashboards and the scrape configuration: that they are valid, that they read what the
 //! agent exports, and that the rules fire when they should and only then.
 //!
-//! New rules, tests, runbooks and dashboards are found by themselves. promtool is Debian's package `prometheus`.
+//! New rules, tests, runbooks and dashboards are found by themselves. promtool is Debian's package `prometheus`,
+//! amtool and Alertmanager are `prometheus-alertmanager`.
 //! After a change of a dashboard by hand, `LVS_AGENT_BLESS=1 cargo test --test observability` puts its keys in order.
 
 use std::path::{Path, PathBuf};
 
+#[path = "observability/alertmanager.rs"]
+mod alertmanager;
 #[path = "observability/catalogue.rs"]
 mod catalogue;
 #[path = "observability/dashboards.rs"]
 mod dashboards;
+#[path = "observability/flow.rs"]
+mod flow;
 #[path = "observability/layout.rs"]
 mod layout;
+#[path = "observability/lint.rs"]
+mod lint;
 #[path = "observability/mutations.rs"]
 mod mutations;
 #[path = "observability/promql.rs"]

@@ -1,14 +1,28 @@
 //! What a query may read: the agent's catalogue, and what Prometheus makes itself.
 
+use std::collections::BTreeMap;
+use std::sync::LazyLock;
+
 use lvs_agent::metrics::{Kind, Metric, catalogue};
 
+use crate::flow;
 use crate::promql::{Query, Selector, scan};
+use crate::rules::{RECORDS, Record};
 
 /// Prometheus's own: of a target, and of its alerts (whose labels are those of the rules).
 const OF_PROMETHEUS: &[(&str, &[&str])] =
     &[("up", &[]), ("ALERTS", &["alertname", "alertstate", "severity", "component", "virtual_server"])];
 /// Those that Prometheus gives every row of a target.
 pub const TARGET_LABELS: &[&str] = &["job", "instance"];
+
+/// Labels of what our own rules record.
+static RECORDED: LazyLock<BTreeMap<&str, Vec<String>>> = LazyLock::new(|| {
+    let labels = |record: &'static Record| match flow::of_query(&record.expr) {
+        Ok(flow::Value::Rows(rows)) => (record.name.as_str(), rows.labels.into_iter().collect()),
+        Ok(flow::Value::Scalar) | Err(_) => panic!("{}: what does it record?", record.name),
+    };
+    RECORDS.iter().map(labels).collect()
+});
 
 /// The entry behind a name as queries write it; a histogram's three sample names too.
 pub fn entry(name: &str) -> Option<&'static Metric> {
@@ -19,8 +33,16 @@ pub fn entry(name: &str) -> Option<&'static Metric> {
     })
 }
 
-/// Labels of its rows; `None` if there is no such metric.
+/// Labels of its rows; `None` if there is neither such a metric nor such a recording.
 pub fn labels(name: &str) -> Option<Vec<&'static str>> {
+    match RECORDED.get(name) {
+        Some(recorded) => Some(recorded.iter().map(String::as_str).collect()),
+        None => scraped(name),
+    }
+}
+
+/// Labels of its rows as they come from a target.
+pub fn scraped(name: &str) -> Option<Vec<&'static str>> {
     let own = match entry(name) {
         Some(metric) => metric.labels.to_vec(),
         None => OF_PROMETHEUS.iter().find(|(of_prometheus, _)| *of_prometheus == name)?.1.to_vec(),

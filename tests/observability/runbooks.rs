@@ -9,7 +9,7 @@ use crate::{catalogue, files, read, stem};
 
 const SECTIONS: &[&str] = &["Meaning", "Impact", "Diagnosis", "Mitigation"];
 /// Commands of the program (lvs-agent --help).
-const COMMANDS: &[&str] = &["run", "demo", "check-config", "status", "probe"];
+const COMMANDS: &[&str] = &["run", "demo", "check-config", "status", "probe", "drain", "undrain"];
 
 #[test]
 fn each_alert_has_a_runbook_with_its_sections() {
