@@ -2,16 +2,20 @@
 //! agent exports, and that the rules fire when they should and only then.
 //!
 //! New rules, tests, runbooks and dashboards are found by themselves. promtool is Debian's package `prometheus`.
-//! After a change of a dashboard by hand, `LVS_AGENT_BLESS=1 cargo test --test observability` puts its keys in order.
+//! The dashboards are described in observability/boards; `LVS_AGENT_BLESS=1 cargo test --test observability` writes them.
 
 use std::path::{Path, PathBuf};
 
+#[path = "observability/boards/mod.rs"]
+mod boards;
 #[path = "observability/catalogue.rs"]
 mod catalogue;
 #[path = "observability/dashboards.rs"]
 mod dashboards;
 #[path = "observability/layout.rs"]
 mod layout;
+#[path = "observability/links.rs"]
+mod links;
 #[path = "observability/mutations.rs"]
 mod mutations;
 #[path = "observability/promql.rs"]
