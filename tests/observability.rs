@@ -6,18 +6,24 @@
 
 use std::path::{Path, PathBuf};
 
+#[path = "observability/answers.rs"]
+mod answers;
 #[path = "observability/boards/mod.rs"]
 mod boards;
 #[path = "observability/catalogue.rs"]
 mod catalogue;
 #[path = "observability/dashboards.rs"]
 mod dashboards;
+#[path = "observability/fleet.rs"]
+mod fleet;
 #[path = "observability/layout.rs"]
 mod layout;
 #[path = "observability/links.rs"]
 mod links;
 #[path = "observability/mutations.rs"]
 mod mutations;
+#[path = "observability/prometheus.rs"]
+mod prometheus;
 #[path = "observability/promql.rs"]
 mod promql;
 #[path = "observability/promtool.rs"]

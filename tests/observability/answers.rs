@@ -1,0 +1,134 @@
+//! A real Prometheus answers every query of the dashboards, soon enough, and not with nothing.
+
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::io::{BufWriter, Write};
+use std::path::Path;
+use std::time::Duration;
+
+use lvs_agent::os::Clock;
+
+use crate::dashboards::{Asked, all};
+use crate::fleet::{self, Fleet};
+use crate::prometheus::Prometheus;
+use crate::promtool::promtool;
+
+/// At the latest; the aim is a second.
+const SLOWEST: Duration = Duration::from_secs(5);
+/// Grafana's for an hour in a panel of half the width.
+const STEP: u64 = 30;
+
+#[test]
+fn every_query_returns_data() {
+    let fleet = Fleet { virtual_servers: 3, real_servers: 12, scrape_interval: 60 };
+    let answers = Answers::of(&fleet);
+    let empty: Vec<&String> =
+        answers.0.iter().filter(|(_, answer)| answer.rows == 0).map(|(which, _)| which).collect();
+    assert!(empty.is_empty(), "nothing from {} of {}: {empty:#?}", empty.len(), answers.0.len());
+}
+
+/// 100 virtual servers with 100 real servers each.
+#[test]
+fn ten_thousand_real_servers_are_answered_for_in_time() {
+    let fleet = Fleet { virtual_servers: 100, real_servers: 100, scrape_interval: 300 };
+    let answers = Answers::of(&fleet);
+    answers.report();
+    for (which, answer) in &answers.0 {
+        assert!(answer.rows > 0, "{which}: nothing");
+        // More is no panel but a wall.
+        assert!(answer.rows <= 200, "{which}: {} rows", answer.rows);
+        assert!(answer.took < SLOWEST, "{which}: {:?}", answer.took);
+    }
+}
+
+struct Answer {
+    rows: usize,
+    took: Duration,
+}
+
+/// By where the query stands.
+struct Answers(BTreeMap<String, Answer>);
+
+impl Answers {
+    fn of(fleet: &Fleet) -> Answers {
+        let clock = Clock::start();
+        let directory = tempfile::tempdir().expect("a temporary directory");
+        import(directory.path(), "hour", |out| {
+            let (series, samples) = fleet.write_hour(out)?;
+            say(&format!("{series} series, {samples} samples"));
+            Ok(())
+        });
+        import(directory.path(), "weeks", |out| fleet.write_weeks_before(out));
+        say(&format!("imported after {:.1} s", clock.mono().since_start().as_secs_f64()));
+        let prometheus = Prometheus::start(&clock, directory.path());
+        let mut answers = BTreeMap::new();
+        for dashboard in all() {
+            for asked in dashboard.asked(
+                &fleet::virtual_server(0),
+                &fleet::real_server(0, 1),
+                4 * fleet.scrape_interval,
+            ) {
+                let before = clock.mono();
+                let rows = ask(&prometheus, &asked);
+                answers.insert(
+                    asked.which,
+                    Answer { rows, took: clock.mono().since_start() - before.since_start() },
+                );
+            }
+        }
+        Answers(answers)
+    }
+
+    /// In CI's output.
+    fn report(&self) {
+        let mut by_time: Vec<(&String, &Answer)> = self.0.iter().collect();
+        by_time.sort_by_key(|(_, answer)| std::cmp::Reverse(answer.took));
+        let total: Duration = by_time.iter().map(|(_, answer)| answer.took).sum();
+        let late = by_time.iter().filter(|(_, answer)| answer.took >= Duration::from_secs(1)).count();
+        say(&format!("{} queries in {:.1} s, {late} of them above 1 s", by_time.len(), total.as_secs_f64()));
+        for (which, answer) in by_time {
+            say(&format!("{:.3} s, {} rows: {which}", answer.took.as_secs_f64(), answer.rows));
+        }
+    }
+}
+
+fn say(text: &str) {
+    // Past the harness, which keeps what a test that passes prints to itself.
+    writeln!(std::io::stdout(), "    > dashboards: {text}").expect("stdout");
+}
+
+/// How many rows it answers with, that hold something.
+fn ask(prometheus: &Prometheus, asked: &Asked) -> usize {
+    let (start, end) = (fleet::START, fleet::END);
+    let answer = match asked.range {
+        true => prometheus.ask(
+            "/api/v1/query_range",
+            &[
+                ("query", &asked.expr),
+                ("start", &start.to_string()),
+                ("end", &end.to_string()),
+                ("step", &STEP.to_string()),
+            ],
+        ),
+        false => prometheus.ask("/api/v1/query", &[("query", &asked.expr), ("time", &end.to_string())]),
+    };
+    assert_eq!(answer["status"], "success", "{}: {}: {answer}", asked.which, asked.expr);
+    answer["data"]["result"].as_array().map_or(0, Vec::len)
+}
+
+fn import(directory: &Path, name: &str, write: impl FnOnce(&mut BufWriter<File>) -> std::io::Result<()>) {
+    let text = directory.join(name);
+    let mut out = BufWriter::new(File::create(&text).expect("a file"));
+    write(&mut out).and_then(|()| out.flush()).expect("room in the temporary directory");
+    let data = directory.join("data");
+    promtool([
+        "tsdb".as_ref(),
+        "create-blocks-from".as_ref(),
+        "openmetrics".as_ref(),
+        "--quiet".as_ref(),
+        text.as_os_str(),
+        data.as_os_str(),
+    ])
+    .unwrap_or_else(|said| panic!("{name}: {said}"));
+    std::fs::remove_file(&text).expect("what is imported is not needed any more");
+}
