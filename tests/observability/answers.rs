@@ -18,13 +18,47 @@ const SLOWEST: Duration = Duration::from_secs(5);
 /// Grafana's for an hour in a panel of half the width.
 const STEP: u64 = 30;
 
+const SMALL: Fleet = Fleet { virtual_servers: 3, real_servers: 12, scrape_interval: 60 };
+
 #[test]
 fn every_query_returns_data() {
-    let fleet = Fleet { virtual_servers: 3, real_servers: 12, scrape_interval: 60 };
-    let answers = Answers::of(&fleet);
+    let answers = Answers::of(&SMALL);
     let empty: Vec<&String> =
-        answers.0.iter().filter(|(_, answer)| answer.rows == 0).map(|(which, _)| which).collect();
+        answers.0.iter().filter(|(_, answer)| answer.rows.is_empty()).map(|(which, _)| which).collect();
     assert!(empty.is_empty(), "nothing from {} of {}: {empty:#?}", empty.len(), answers.0.len());
+}
+
+/// The arithmetic, by hand: of the 12 real servers of the first virtual server two fail (weights 6 and 6) and one is out
+/// by hand; the others have 62 together, the heaviest two 9 each. 74 is owed. The second director sees none fail.
+#[test]
+fn the_answers_are_right() {
+    let answers = Answers::of(&SMALL);
+    let expected: [(&str, &[f64]); 12] = [
+        ("lvs-virtual-server: Capacity, and with servers lost B", &[(62.0 - 9.0) / 74.0]),
+        ("lvs-virtual-server: Capacity, and with servers lost C", &[(62.0 - 18.0) / 74.0]),
+        ("lvs-virtual-server: Load on the rest A", &[62.0 / 53.0]),
+        ("lvs-virtual-server: Load on the rest B", &[62.0 / 44.0]),
+        ("lvs-virtual-server: Usable real servers A", &[9.0]),
+        // Two down, one out by hand, nine up.
+        ("lvs-virtual-server: Real servers A", &[1.0, 1.0, 2.0, 4.0, 4.0, 4.0, 4.0, 4.0, 4.0, 4.0, 4.0, 4.0]),
+        ("lvs-real-server: State A", &[1.0]),
+        ("lvs-overview: Virtual servers down A", &[1.0]),
+        ("lvs-overview: Directors that answer A", &[2.0]),
+        ("lvs-checks: Directors disagree A", &[2.0]),
+        ("lvs-director: Not enforcing A", &[1.0]),
+        ("lvs-director: Different configurations A", &[2.0]),
+    ];
+    for (which, values) in expected {
+        let mut found = answers.0[which].rows.clone();
+        found.sort_by(f64::total_cmp);
+        let near = found.len() == values.len() && found.iter().zip(values).all(|(a, b)| (a - b).abs() < 1e-9);
+        assert!(near, "{which}: {found:?}, not {values:?}");
+    }
+    // More each week: the projection lies above what is, and further on further.
+    let [now, before, four, twelve] =
+        ["A", "B", "C", "D"].map(|query| answers.0[&format!("lvs-virtual-server: Growth {query}")].rows[0]);
+    assert!(before < now && now < four && four < twelve, "{before} {now} {four} {twelve}");
+    assert!((four - (now + 4.0 * (now - before))).abs() < 1e-6, "{before} {now} {four}");
 }
 
 /// 100 virtual servers with 100 real servers each.
@@ -34,15 +68,15 @@ fn ten_thousand_real_servers_are_answered_for_in_time() {
     let answers = Answers::of(&fleet);
     answers.report();
     for (which, answer) in &answers.0 {
-        assert!(answer.rows > 0, "{which}: nothing");
+        assert!(!answer.rows.is_empty(), "{which}: nothing");
         // More is no panel but a wall.
-        assert!(answer.rows <= 200, "{which}: {} rows", answer.rows);
+        assert!(answer.rows.len() <= 200, "{which}: {} rows", answer.rows.len());
         assert!(answer.took < SLOWEST, "{which}: {:?}", answer.took);
     }
 }
 
 struct Answer {
-    rows: usize,
+    rows: Vec<f64>,
     took: Duration,
 }
 
@@ -87,7 +121,7 @@ impl Answers {
         let late = by_time.iter().filter(|(_, answer)| answer.took >= Duration::from_secs(1)).count();
         say(&format!("{} queries in {:.1} s, {late} of them above 1 s", by_time.len(), total.as_secs_f64()));
         for (which, answer) in by_time {
-            say(&format!("{:.3} s, {} rows: {which}", answer.took.as_secs_f64(), answer.rows));
+            say(&format!("{:.3} s, {} rows: {which}", answer.took.as_secs_f64(), answer.rows.len()));
         }
     }
 }
@@ -97,8 +131,8 @@ fn say(text: &str) {
     writeln!(std::io::stdout(), "    > dashboards: {text}").expect("stdout");
 }
 
-/// How many rows it answers with, that hold something.
-fn ask(prometheus: &Prometheus, asked: &Asked) -> usize {
+/// The last value of each row that it answers with, if it is a number.
+fn ask(prometheus: &Prometheus, asked: &Asked) -> Vec<f64> {
     let (start, end) = (fleet::START, fleet::END);
     let answer = match asked.range {
         true => prometheus.ask(
@@ -113,7 +147,12 @@ fn ask(prometheus: &Prometheus, asked: &Asked) -> usize {
         false => prometheus.ask("/api/v1/query", &[("query", &asked.expr), ("time", &end.to_string())]),
     };
     assert_eq!(answer["status"], "success", "{}: {}: {answer}", asked.which, asked.expr);
-    answer["data"]["result"].as_array().map_or(0, Vec::len)
+    let rows = answer["data"]["result"].as_array().expect("rows");
+    rows.iter()
+        .map(|row| row["values"].as_array().map_or(&row["value"], |all| all.last().expect("a value")))
+        .filter_map(|value| value[1].as_str()?.parse().ok())
+        .filter(|value: &f64| !value.is_nan())
+        .collect()
 }
 
 fn import(directory: &Path, name: &str, write: impl FnOnce(&mut BufWriter<File>) -> std::io::Result<()>) {

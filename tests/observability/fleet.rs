@@ -7,8 +7,8 @@ use std::io::Write;
 
 use lvs_agent::metrics::{Kind, Metric, catalogue};
 
-/// The last moment. The hour before it lies within one block of Prometheus's, of two hours.
-pub const END: u64 = 1_764_000_000 + 4200;
+/// The last moment, a full hour. The one before it lies within one block of Prometheus's, of two hours.
+pub const END: u64 = 1_764_000_000 + 3600;
 pub const START: u64 = END - 3600;
 const HALF: u64 = END - 1800;
 const WEEK: u64 = 7 * 86400;

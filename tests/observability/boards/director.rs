@@ -1,5 +1,6 @@
 //! The director and its agent: do they do their work, and is there room?
 
+use super::overview::replies_by_forwarding;
 use super::panel::{Panel, graph, stat, timeline};
 use super::query::{busiest, top};
 use super::table::table;
@@ -214,23 +215,13 @@ fn kernel() -> [Panel; 8] {
                 MOST,
                 D,
                 "max by (J) (max_over_time(ipvs_connection_table_buckets[$__range] @ end()))",
-                "sum by (J) (ipvs_real_server_active_connections + ipvs_real_server_inactive_connections
-                 + ipvs_real_server_persistent_connections) / on (J) ipvs_connection_table_buckets",
+                "(sum by (J) (ipvs_real_server_active_connections) + sum by (J) (ipvs_real_server_inactive_connections)
+                 + sum by (J) (ipvs_real_server_persistent_connections)) / on (J) ipvs_connection_table_buckets",
             ),
         ),
         graph("Incoming traffic", "What clients send through each director.", "bps")
             .line("{{instance}}", format!("8 * {}", busiest(MOST, D, "ipvs_incoming_bytes_total"))),
-        graph(
-            "Outgoing traffic by forwarding",
-            "What real servers send back through the directors. Only masqueraded replies come this way: direct routing and tunnels have 0 here, and that is no fault.",
-            "bps",
-        )
-        .line(
-            "{{forwarding}}",
-            "8 * sum by (forwarding) (rate(ipvs_real_server_outgoing_bytes_total[$__rate_interval])
-             * on (R) group_left (forwarding) ipvs_real_server_info{forwarding=~\"masq|route|tunnel\"})",
-        )
-        .stacked(),
+        replies_by_forwarding(),
         graph("Incoming packets", "Packets received for virtual servers by each director, a second.", "pps")
             .line("{{instance}}", busiest(MOST, D, "ipvs_incoming_packets_total")),
         graph("Drift", "Differences between the table and what the agents wrote or were told to expect. weight: somebody else changed one; missing_virtual_server: the configuration names one that the kernel does not have.", "none")

@@ -1,7 +1,7 @@
 //! Is every virtual server up, on all directors, and what are the agents doing about it?
 
 use super::panel::{Panel, graph, stat, timeline};
-use super::query::{busiest, capacity_without, load_without, top, weekly_mean};
+use super::query::{busiest, capacity_without, load_without, replies, top, weekly_mean};
 use super::table::table;
 use super::{Board, INSTANCE, JOB, VIRTUAL_SERVERS, Variable, section};
 
@@ -233,18 +233,20 @@ fn traffic() -> [Panel; 4] {
             "pps",
         )
         .line("{{virtual_server}}", busiest(20, VS, "ipvs_virtual_server_incoming_packets_total")),
-        graph(
-            "Outgoing traffic by forwarding",
-            "What real servers send back through the directors. Only masqueraded replies come this way: direct routing and tunnels have 0 here, and that is no fault. If they have more, probes go through IPVS or a return path leads through the director.",
-            "bps",
-        )
-        .line(
-            "{{forwarding}}",
-            "8 * sum by (forwarding) (rate(ipvs_real_server_outgoing_bytes_total[$__rate_interval])
-             * on (R) group_left (forwarding) ipvs_real_server_info{forwarding=~\"masq|route|tunnel\"})",
-        )
-        .stacked(),
+        replies_by_forwarding(),
     ]
+}
+
+/// Direct routing has 0 here (trap 11).
+pub fn replies_by_forwarding() -> Panel {
+    let [masqueraded, others] = replies("ipvs_virtual_server_outgoing_bytes_total");
+    graph(
+        "Replies through the directors",
+        "What real servers send back through the directors. Masquerading: all replies. Direct routing and tunnels: 0, and that is no fault; more means that probes go through IPVS or that a return path leads through the director.",
+        "bps",
+    )
+    .line("masquerading", format!("8 * {masqueraded}"))
+    .line("direct routing and tunnels", format!("8 * {others}"))
 }
 
 fn capacity() -> [Panel; 3] {

@@ -65,6 +65,17 @@ pub fn busiest(most: u32, by: &str, counter: &str) -> String {
     top(most, by, &rate("$__range] @ end()"), &rate("$__rate_interval]"))
 }
 
+/// Replies that pass the directors, of virtual servers with masqueraded real servers and of the others: direct routing
+/// and tunnels alone. Who masquerades is looked up once, at the end of the range.
+pub fn replies(counter: &str) -> [String; 2] {
+    ["and", "unless"].map(|which| {
+        format!(
+            "sum(rate({counter}[$__rate_interval])
+             {which} on (V) max by (V) (ipvs_real_server_info{{forwarding=\"masq\"}} @ end()))"
+        )
+    })
+}
+
 /// Real servers with the worst first: those that were down for long, then those that had weight 0.
 pub fn worst_real_servers(most: u32) -> String {
     let weight_was_0 = "(min_over_time(ipvs_real_server_weight[$__range] @ end()) == bool 0)";

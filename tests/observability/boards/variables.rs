@@ -94,16 +94,18 @@ pub fn annotations(board: &Board) -> Vec<Value> {
             "useValueForTime": false,
         })
     };
+    // Of a whole fleet there are many: by director, and one click away.
+    let one = of_virtual_servers && !board.variables.contains(&super::VIRTUAL_SERVERS);
+    let by = if one { "V, direction" } else { "J, direction" };
     let mut drains = annotation(
         "Drains and restores",
         "orange",
-        "sum by (V, direction) (increase(lvs_weight_changes_total[$__rate_interval])) > 0",
+        &format!("sum by ({by}) (increase(lvs_weight_changes_total[$__rate_interval])) > 0"),
         "{{direction}}",
         "{{virtual_server}} by {{instance}}",
         "direction",
     );
-    // Of a whole fleet there are many: one click away.
-    drains["enable"] = json!(of_virtual_servers && !board.variables.contains(&super::VIRTUAL_SERVERS));
+    drains["enable"] = json!(one);
     vec![
         built_in,
         annotation(
