@@ -8,6 +8,8 @@ use std::path::{Path, PathBuf};
 
 #[path = "observability/answers.rs"]
 mod answers;
+#[path = "observability/asked.rs"]
+mod asked;
 #[path = "observability/boards/mod.rs"]
 mod boards;
 #[path = "observability/catalogue.rs"]

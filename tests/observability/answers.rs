@@ -8,7 +8,8 @@ use std::time::Duration;
 
 use lvs_agent::os::Clock;
 
-use crate::dashboards::{Asked, all};
+use crate::asked::{Asked, Chosen, asked};
+use crate::dashboards::all;
 use crate::fleet::{self, Fleet};
 use crate::prometheus::Prometheus;
 use crate::promtool::promtool;
@@ -95,13 +96,15 @@ impl Answers {
         import(directory.path(), "weeks", |out| fleet.write_weeks_before(out));
         say(&format!("imported after {:.1} s", clock.mono().since_start().as_secs_f64()));
         let prometheus = Prometheus::start(&clock, directory.path());
+        let chosen = Chosen {
+            virtual_server: &fleet::virtual_server(0),
+            real_server: &fleet::real_server(0, 1),
+            range_seconds: fleet::END - fleet::START,
+            rate_seconds: 4 * fleet.scrape_interval,
+        };
         let mut answers = BTreeMap::new();
         for dashboard in all() {
-            for asked in dashboard.asked(
-                &fleet::virtual_server(0),
-                &fleet::real_server(0, 1),
-                4 * fleet.scrape_interval,
-            ) {
+            for asked in asked(&dashboard.json, &chosen) {
                 let before = clock.mono();
                 let rows = ask(&prometheus, &asked);
                 answers.insert(

@@ -23,14 +23,6 @@ pub fn all() -> Vec<Dashboard> {
     files("dashboards", "json").into_iter().map(parse).collect()
 }
 
-/// A query as it is sent, with what was chosen.
-pub struct Asked {
-    pub which: String,
-    pub expr: String,
-    /// Over time, not for one moment.
-    pub range: bool,
-}
-
 /// A query and where it stands.
 struct Target<'a> {
     which: String,
@@ -65,32 +57,6 @@ impl Dashboard {
                 target,
             })
         })
-    }
-
-    /// All of the fleet, or where a dashboard is about one, this one; an hour.
-    pub fn asked(&self, virtual_server: &str, real_server: &str, rate_seconds: u64) -> Vec<Asked> {
-        let one = |label: &str, value: &str| {
-            let variable = self.list("/templating/list").iter().find(|v| text(v, "name") == label);
-            match variable.is_some_and(|v| v["includeAll"] == true) {
-                true => ".+".to_owned(),
-                // As Grafana does with one of several.
-                false => regex::escape(value).replace('\\', "\\\\"),
-            }
-        };
-        let chosen = [("virtual_server", virtual_server), ("real_server", real_server)];
-        let fill = |expr: &str| {
-            let expr =
-                expr.replace("$__rate_interval", &format!("{rate_seconds}s")).replace("$__range", "3600s");
-            let expr = chosen
-                .iter()
-                .fold(expr, |expr, (label, value)| expr.replace(&format!("${label}"), &one(label, value)));
-            expr.replace("$job", ".+").replace("$instance", ".+")
-        };
-        let panels = self.targets().map(|t| (t.which, t.expr, t.target["range"] == true));
-        let marks = self.list("/annotations/list").iter().filter(|mark| mark.get("builtIn").is_none());
-        let marks =
-            marks.map(|mark| (format!("{}: {}", self.name, text(mark, "name")), text(mark, "expr"), true));
-        panels.chain(marks).map(|(which, expr, range)| Asked { which, expr: fill(expr), range }).collect()
     }
 
     /// Of panels and of annotations, with where they stand.
