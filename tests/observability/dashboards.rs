@@ -200,7 +200,7 @@ fn few_rows(expr: &str) -> bool {
     let graph = expr.contains("$__rate_interval");
     outermost
         .captures(expr)
-        .is_some_and(|found| !found[1].contains("_server") && !(graph && found[1].contains("instance")))
+        .is_some_and(|found| !(found[1].contains("_server") || graph && found[1].contains("instance")))
 }
 
 fn limit(expr: &str) -> Option<u32> {
