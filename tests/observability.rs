@@ -3,24 +3,36 @@
 //!
 //! New rules, tests, runbooks and dashboards are found by themselves. promtool is Debian's package `prometheus`,
 //! amtool and Alertmanager are `prometheus-alertmanager`.
-//! After a change of a dashboard by hand, `LVS_AGENT_BLESS=1 cargo test --test observability` puts its keys in order.
+//! The dashboards are described in observability/boards; `LVS_AGENT_BLESS=1 cargo test --test observability` writes them.
 
 use std::path::{Path, PathBuf};
 
 #[path = "observability/alertmanager.rs"]
 mod alertmanager;
+#[path = "observability/answers.rs"]
+mod answers;
+#[path = "observability/asked.rs"]
+mod asked;
+#[path = "observability/boards/mod.rs"]
+mod boards;
 #[path = "observability/catalogue.rs"]
 mod catalogue;
 #[path = "observability/dashboards.rs"]
 mod dashboards;
+#[path = "observability/fleet.rs"]
+mod fleet;
 #[path = "observability/flow.rs"]
 mod flow;
 #[path = "observability/layout.rs"]
 mod layout;
+#[path = "observability/links.rs"]
+mod links;
 #[path = "observability/lint.rs"]
 mod lint;
 #[path = "observability/mutations.rs"]
 mod mutations;
+#[path = "observability/prometheus.rs"]
+mod prometheus;
 #[path = "observability/promql.rs"]
 mod promql;
 #[path = "observability/promtool.rs"]

@@ -10,8 +10,12 @@ use crate::promql::{Query, Selector, scan};
 use crate::rules::{RECORDS, Record};
 
 /// Prometheus's own: of a target, and of its alerts (whose labels are those of the rules).
-const OF_PROMETHEUS: &[(&str, &[&str])] =
-    &[("up", &[]), ("ALERTS", &["alertname", "alertstate", "severity", "component", "virtual_server"])];
+const OF_PROMETHEUS: &[(&str, &[&str])] = &[
+    ("up", &[]),
+    ("scrape_duration_seconds", &[]),
+    ("scrape_samples_scraped", &[]),
+    ("ALERTS", &["alertname", "alertstate", "severity", "component", "virtual_server"]),
+];
 /// Those that Prometheus gives every row of a target.
 pub const TARGET_LABELS: &[&str] = &["job", "instance"];
 

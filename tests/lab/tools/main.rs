@@ -3,6 +3,7 @@
 
 mod bulk;
 mod chaos;
+mod dashboards;
 mod load;
 mod query;
 mod serve;
@@ -34,6 +35,8 @@ lab-tools get URL [ACCEPT]                       the body of an answer; exit 1 u
 lab-tools time URL ENCODING                      wall time and bytes of an answer (identity, gzip)
 lab-tools metric URL NAME [LABEL=VALUE]...       the value of the one sample that has these labels, or `absent`
 lab-tools json URL|FILE [SEGMENT]...             one value of a JSON document, or `absent`
+lab-tools dashboards PROMETHEUS_URL DIR VS RS    puts every query of the dashboards to it, where they are about one about
+                                                 these; prints MILLISECONDS ROWS WHICH for each
 ";
 
 type Failure = Box<dyn std::error::Error>;
@@ -86,6 +89,9 @@ fn run(words: &[&str]) -> Result<ExitCode, Failure> {
         ["time", url, encoding] => query::time(url, encoding),
         ["metric", url, name, labels @ ..] => query::metric(url, name, labels),
         ["json", source, segments @ ..] => query::json(source, segments),
+        ["dashboards", url, directory, virtual_server, real_server] => {
+            dashboards::ask(url, directory, virtual_server, real_server)
+        }
         _ => {
             write!(io::stderr(), "{USAGE}")?;
             Ok(ExitCode::from(2))

@@ -83,7 +83,7 @@ pub fn json(source: &str, segments: &[&str]) -> Result<ExitCode, Failure> {
 }
 
 /// The body of an answer with status 200.
-fn fetch(url: &str, accept: &str) -> Result<String, Failure> {
+pub fn fetch(url: &str, accept: &str) -> Result<String, Failure> {
     let answer = String::from_utf8(exchange(url, &format!("Accept: {accept}\r\n"))?)?;
     let (head, body) = answer.split_once("\r\n\r\n").ok_or("the answer has no end of headers")?;
     let status = head.lines().next().unwrap_or_default();

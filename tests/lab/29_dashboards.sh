@@ -1,0 +1,80 @@
+# Every query of the dashboards has an answer in a real Prometheus that scrapes a real agent on a real table, and soon.
+. "$(dirname "$0")/lib.sh"
+modprobe ip_vs
+cluster 4
+DASHBOARDS=$(dirname "$0")/../../dashboards
+PROMETHEUS=http://127.0.0.1:9090
+dead=$VIP:8080/tcp # nobody listens there: the floor keeps its servers in
+
+# One real server masquerades, one has a threshold, and clients persist.
+ipvsadm -R <<END
+-A -t $VIP:80 -s wrr -p 300
+-a -t $VIP:80 -r 10.10.0.21:80 -m -w 5 -x 1000 -y 900
+-a -t $VIP:80 -r 10.10.0.22:80 -g -w 5
+-a -t $VIP:80 -r 10.10.0.23:80 -g -w 5
+-a -t $VIP:80 -r 10.10.0.24:80 -g -w 5
+END
+virtual_server $dead rr 10.10.0.21:8080 1
+ipvsadm --start-daemon master --mcast-interface eth0 --syncid 7
+
+cat >"$T/prometheus.yml" <<END
+global: {scrape_interval: 1s, evaluation_interval: 1s}
+rule_files: [$T/rules.yml]
+scrape_configs:
+  - job_name: lvs-agent
+    static_configs: [{targets: ["127.0.0.1:10190"]}]
+END
+cat >"$T/rules.yml" <<END
+groups:
+  - name: lab
+    rules:
+      - {alert: IpvsOfTheLab, expr: lvs_virtual_server_up >= 0, labels: {severity: warning}}
+END
+default_config
+agent_start
+wait_for "they are judged up" 20 state_is 4 up $WEB
+prometheus --config.file="$T/prometheus.yml" --storage.tsdb.path="$T/tsdb" --web.listen-address=127.0.0.1:9090 \
+  >"$T/prometheus.log" 2>&1 &
+query_has() { # QUERY TEXT
+  curl -s --get --data-urlencode "query=$1" $PROMETHEUS/api/v1/query | grep -qF "$2"
+}
+wait_for "it has scraped" 40 query_has 'lvs_virtual_server_up == 1' "$WEB"
+
+step "one is drained by hand, one dies, the configuration is read again"
+agent_run 0 drain 10.10.0.24 --force
+crash r3
+wait_for "it is out" 20 weight_is $WEB 10.10.0.23:80 0
+sed -i 's/^timeout = .*/timeout = "800ms"/' "$T/agent.toml"
+kill -HUP $AGENT_PID
+wait_for "it was read again" 20 query_has 'changes(lvs_agent_config_last_reload_success_timestamp_seconds[1m]) > 0' '"value"'
+wait_for "the drain was counted" 20 query_has 'increase(lvs_weight_changes_total{direction="drain"}[1m]) > 0' '"value"'
+wait_for "the alert fires" 20 query_has 'ALERTS{alertstate="firing"}' IpvsOfTheLab
+for _ in 1 2 3; do in_ns client curl -sm 1 -o "$T/tmp/body" http://$VIP/ || true; done # scheduled, if not answered
+wait_for "clients are counted" 20 query_has 'sum(rate(ipvs_real_server_connections_total[1m])) > 0' '"value"'
+
+step "every query"
+"$TOOLS" dashboards $PROMETHEUS "$DASHBOARDS" $WEB 10.10.0.23:80 >"$T/queries.log"
+sort -rn "$T/queries.log" | sed -n 1,5p
+
+# There is one director, its kernel is well, it has not been started again, and it is a minute old.
+may_be_empty() { # WHICH
+  case $1 in
+    *"Where the directors disagree"*) ;;
+    *"Starts of the agent"*) ;;
+    *"weeks before B" | *"weeks before C" | *"weeks before D") ;;
+    *"Growth "*) ;;
+    "lvs-director: Failed requests A") ;;
+    "lvs-director: Probes not started A") ;;
+    *"could not be carried out A") ;;
+    *) return 1 ;;
+  esac
+}
+asked=0 empty=()
+while read -r ms rows which; do
+  asked=$((asked + 1))
+  [ "$rows" != 0 ] || may_be_empty "$which" || empty+=("$which")
+  [ "$ms" -lt 5000 ] || fail "$ms ms: $which"
+done <"$T/queries.log"
+expect_eq "queries without data" "$(printf '%s\n' "${empty[@]}")" ""
+expect "more than 200 queries, not $asked" [ $asked -gt 200 ]
+agent_stop

@@ -1,0 +1,296 @@
+//! The director and its agent: do they do their work, and is there room?
+
+use super::overview::replies_by_forwarding;
+use super::panel::{Panel, graph, stat, timeline};
+use super::query::{busiest, top};
+use super::table::table;
+use super::{Board, INSTANCE, JOB, Variable, section};
+
+pub const VARIABLES: &[Variable] = &[JOB, INSTANCE];
+/// Of directors there are few; should there be many, the graphs stay readable.
+const MOST: u32 = 20;
+const D: &str = "job, instance";
+
+pub fn board() -> Board {
+    Board {
+        uid: "lvs-director",
+        title: "LVS / Director and agent",
+        description: "The director and its agent: do they do their work, and is there room?",
+        variables: VARIABLES,
+        sections: vec![
+            section("Now", now()),
+            section("From the probe to the kernel", cycle()),
+            section("Netlink", netlink()),
+            section("The kernel", kernel()),
+            section("The process", process()),
+        ],
+    }
+}
+
+/// A gauge of a director, of those that had most of it.
+fn gauge(metric: &str) -> String {
+    most(metric, &format!("max by (J) ({metric})"))
+}
+
+fn most(rank: &str, of: &str) -> String {
+    top(MOST, D, &format!("max by (J) (max_over_time({rank}[$__range] @ end()))"), of)
+}
+
+/// A quantile of each director's histogram.
+fn quantile(q: &str, histogram: &str) -> String {
+    let rate = |range: &str| format!("sum by (J, le) (rate({histogram}_bucket[{range}))");
+    let rank = format!("sum by (J) (rate({histogram}_count[$__range] @ end()))");
+    top(MOST, D, &rank, &format!("histogram_quantile({q}, {})", rate("$__rate_interval]")))
+}
+
+fn now() -> [Panel; 9] {
+    [
+        stat("Answering", "Agents that Prometheus can scrape now, of the selected directors.", "none", "sum(up)")
+            .line("of", "count(up)")
+            .relabel(0, "answer")
+            .steps(&[(None, "red"), (Some(1.0), "green")])
+            .decimals(0)
+            .empty("no target"),
+        stat(
+            "Table unreadable",
+            "Directors whose last read of the kernel's table failed: the module is gone, the permission is, or netlink fails. Nothing is drained there.",
+            "none",
+            "count(ipvs_up == 0) or vector(0)",
+        )
+        .none_or("red"),
+        stat(
+            "Not enforcing",
+            "Agents in observe mode: they judge and write nothing.",
+            "none",
+            "sum(lvs_agent_mode{mode=\"observe\"})",
+        )
+        .none_or("orange"),
+        stat(
+            "Failed reloads",
+            "Agents whose last load of the configuration failed: they run with the old one, and the next start will fail.",
+            "none",
+            "count(lvs_agent_config_last_reload_successful == 0) or vector(0)",
+        )
+        .none_or("red"),
+        stat(
+            "Different configurations",
+            "Configurations that the selected directors run with. More than one: after a failover the rules are others.",
+            "none",
+            "count(count_values(\"hash\", lvs_agent_config_hash))",
+        )
+        .steps(&[(None, "green"), (Some(2.0), "orange")])
+        .decimals(0)
+        .empty("no configuration"),
+        stat(
+            "Counters frozen",
+            "Directors where net.ipv4.vs.run_estimation is 0: all traffic counters of virtual and real servers stand still.",
+            "none",
+            "count(ipvs_estimation_enabled == 0) or vector(0)",
+        )
+        .none_or("red"),
+        timeline(
+            "Agents",
+            "Whether each agent answers and can read the kernel's table; at most 20 directors. While it cannot, no verdict changes a weight.",
+            "{{instance}}",
+            &[(0, "no answer", "red"), (1, "table unreadable", "orange"), (2, "good", "green")],
+            most("up", "max by (J) (up + on (J) ipvs_up or up)"),
+        )
+        .size(24, 5)
+        .empty("No director in the selected jobs"),
+        agents(),
+        settings(),
+    ]
+}
+
+fn agents() -> Panel {
+    table("Agents", "One row a director. Weights taken: those that the agent owes to the owner of the table.")
+        .size(24, 7)
+        .label("job", "")
+        .label("instance", "Director")
+        .column("Answers", "none", "max by (J) (up)")
+        .yes_no()
+        .column("Table readable", "none", "max by (J) (ipvs_up)")
+        .yes_no()
+        .label("mode", "Mode")
+        .words(&[("observe", "observe", "orange"), ("enforce", "enforce", "green")])
+        .rows("max by (J, mode) (lvs_agent_mode == 1)")
+        .label("version", "Version")
+        .label("revision", "Revision")
+        .rows("max by (J, version, revision) (lvs_agent_build_info)")
+        .column("Started", "dateTimeFromNow", "1000 * max by (J) (process_start_time_seconds)")
+        .column(
+            "Configured",
+            "dateTimeFromNow",
+            "1000 * max by (J) (lvs_agent_config_last_reload_success_timestamp_seconds)",
+        )
+        .column("Reload worked", "none", "max by (J) (lvs_agent_config_last_reload_successful)")
+        .yes_no()
+        .column("Configuration hash", "none", "max by (J) (lvs_agent_config_hash)")
+        .digits(0)
+        .column("Snapshot age", "s", "max by (J) (time() - lvs_agent_snapshot_timestamp_seconds)")
+        .digits(1)
+        .column("Last cycle", "s", "max by (J) (time() - lvs_agent_reconcile_last_success_timestamp_seconds)")
+        .digits(1)
+        .column("Weights taken", "none", "max by (J) (lvs_agent_ledger_entries)")
+        .column(
+            "Ledger failures",
+            "none",
+            "max by (J) (increase(lvs_agent_ledger_write_failures_total[$__range]))",
+        )
+        .digits(0)
+        .alarming(0.5, "red")
+        .empty("No director in the selected jobs")
+}
+
+fn settings() -> Panel {
+    table(
+        "Settings of the kernel",
+        "net.ipv4.vs.*, those that bear on scheduling, counting and synchronising. A setting with two rows differs between the directors; lvs-agent doctor says which bite.",
+    )
+    .size(12, 8)
+    .label("name", "Setting")
+    .label("value", "Value")
+    .column("Directors", "none", "count_values by (name) (\"value\", ipvs_sysctl)")
+    .empty("The settings cannot be read")
+}
+
+fn cycle() -> [Panel; 8] {
+    [
+        graph(
+            "Age of the snapshot",
+            "How old the kernel's table is that is exported and judged. It grows where the kernel cannot be read or the agent hangs; without managed services the table is read when scraped.",
+            "s",
+        )
+        .line("{{instance}}", top(MOST, D, "max by (J) (max_over_time(up[$__range] @ end()))", "max by (J) (time() - lvs_agent_snapshot_timestamp_seconds)")),
+        graph("Since the last whole cycle", "Reading, judging and planning. It stands at the poll interval; growing means that nothing is decided any more.", "s")
+            .line("{{instance}}", top(MOST, D, "max by (J) (max_over_time(up[$__range] @ end()))", "max by (J) (time() - lvs_agent_reconcile_last_success_timestamp_seconds)")),
+        graph("From the deciding probe to the kernel, p99", "The agent's own promise: from the probe result that settles a verdict to the kernel's acknowledgement, the ledger's fsync included.", "s")
+            .line("{{instance}}", quantile("0.99", "lvs_agent_decision_apply_duration_seconds"))
+            .empty("No weight was changed"),
+        graph("Duration of a cycle, p99", "Reading the table, judging, planning.", "s")
+            .line("{{instance}}", quantile("0.99", "lvs_agent_reconcile_duration_seconds")),
+        graph("Lag of the probes, p99", "Start of a probe minus the time it was due. Above a second: too little CPU, or the limit of probes in flight.", "s")
+            .line("{{instance}}", quantile("0.99", "lvs_agent_probe_schedule_lag_seconds")),
+        graph("Probes in flight against the limit", "The share of the limit that is used. At 100 % probes wait, and verdicts with them.", "percentunit")
+            .line("{{instance}}", most("lvs_agent_probes_in_flight", "max by (J) (lvs_agent_probes_in_flight / lvs_agent_probes_in_flight_limit)")),
+        graph("Probes not started", "By reason, a second: no_port (the check needs a port), in_flight_limit, fd_reserve (descriptors), overdue (the one before still runs).", "cps")
+            .line("{{reason}}", "sum by (reason) (rate(lvs_agent_probes_skipped_total[$__rate_interval]))")
+            .stacked()
+            .empty("All were started"),
+        graph("Weights taken", "Entries of the ledger: weights taken and not yet given back.", "none")
+            .line("{{instance}}", gauge("lvs_agent_ledger_entries")),
+    ]
+}
+
+fn netlink() -> [Panel; 4] {
+    [
+        graph("Requests", "Netlink requests a second by command. Reads grow with the number of virtual servers.", "cps")
+            .line("{{command}}", "sum by (command) (rate(lvs_agent_netlink_requests_total[$__rate_interval]))"),
+        graph("Failed requests", "By command and error, a second. set_dest with ENOENT or ESRCH: the server was removed meanwhile.", "cps")
+            .line("{{command}} {{errno}}", "sum by (command, errno) (rate(lvs_agent_netlink_errors_total[$__rate_interval]))")
+            .empty("None failed"),
+        graph("Duration of requests, p99", "By command. A slow kernel: a large table, or a busy machine.", "s").line(
+            "{{command}}",
+            "histogram_quantile(0.99, sum by (command, le) (rate(lvs_agent_netlink_request_duration_seconds_bucket[$__rate_interval])))",
+        ),
+        graph("Dumps that had to be repeated", "Interrupted: the table changed while it was read. Overruns: the receive buffer was too small for it.", "cps")
+            .line("interrupted", "sum(rate(lvs_agent_netlink_dump_interrupted_total[$__rate_interval]))")
+            .line("repeated", "sum(rate(lvs_agent_netlink_dump_retries_total[$__rate_interval]))")
+            .line("overruns", "sum(rate(lvs_agent_netlink_overruns_total[$__rate_interval]))"),
+    ]
+}
+
+fn kernel() -> [Panel; 8] {
+    [
+        graph("Connections", "Connections scheduled a second by each director, all virtual servers together.", "cps")
+            .line("{{instance}}", busiest(MOST, D, "ipvs_connections_total")),
+        graph(
+            "Load of the connection table",
+            "Connection entries for each bucket of the hash table: at 100 % one in each. Far above that look-ups get longer; load ip_vs with a larger conn_tab_bits.",
+            "percentunit",
+        )
+        .line(
+            "{{instance}}",
+            top(
+                MOST,
+                D,
+                "max by (J) (max_over_time(ipvs_connection_table_buckets[$__range] @ end()))",
+                "(sum by (J) (ipvs_real_server_active_connections) + sum by (J) (ipvs_real_server_inactive_connections)
+                 + sum by (J) (ipvs_real_server_persistent_connections)) / on (J) ipvs_connection_table_buckets",
+            ),
+        ),
+        graph("Incoming traffic", "What clients send through each director.", "bps")
+            .line("{{instance}}", format!("8 * {}", busiest(MOST, D, "ipvs_incoming_bytes_total"))),
+        replies_by_forwarding(),
+        graph("Incoming packets", "Packets received for virtual servers by each director, a second.", "pps")
+            .line("{{instance}}", busiest(MOST, D, "ipvs_incoming_packets_total")),
+        graph("Drift", "Differences between the table and what the agents wrote or were told to expect. weight: somebody else changed one; missing_virtual_server: the configuration names one that the kernel does not have.", "none")
+            .line("{{kind}}", "sum by (kind) (increase(lvs_drift_detected_total[$__rate_interval]))")
+            .bars(),
+        sync_daemons(),
+        timeouts(),
+    ]
+}
+
+fn sync_daemons() -> Panel {
+    table(
+        "Sync daemons",
+        "Who sends copies of its connections and who takes them. Without a master on the active director and a backup on the other a failover cuts connections. Weights are not synchronised.",
+    )
+    .size(12, 6)
+    .label("job", "")
+    .label("instance", "Director")
+    .label("role", "Role")
+    .column("Runs", "none", "topk(40, max by (J, role) (ipvs_sync_daemon_running))")
+    .words(&[("0", "no", "blue"), ("1", "yes", "green")])
+    .label("interface", "Interface")
+    .label("sync_id", "Sync id")
+    .rows("topk(40, max by (J, role, interface, sync_id) (ipvs_sync_daemon_info))")
+    .empty("The daemons cannot be read")
+}
+
+fn timeouts() -> Panel {
+    table(
+        "Timeouts",
+        "How long the kernel keeps an idle connection, by kind. They should be the same on all directors.",
+    )
+    .size(12, 6)
+    .label("job", "")
+    .label("instance", "Director")
+    .label("session", "Session")
+    .column("Timeout", "s", "topk(60, max by (J, session) (ipvs_timeout_seconds))")
+    .empty("The timeouts cannot be read")
+}
+
+fn process() -> [Panel; 6] {
+    [
+        graph("CPU", "User and system time: 100 % is one core.", "percentunit")
+            .line("{{instance}}", busiest(MOST, D, "process_cpu_seconds_total")),
+        graph("Memory", "Resident memory of the agent.", "bytes")
+            .line("{{instance}}", gauge("process_resident_memory_bytes")),
+        graph(
+            "File descriptors",
+            "Against the limit. Near 100 % probes are not started, and are not counted as failures.",
+            "percentunit",
+        )
+        .line("{{instance}}", most("process_open_fds", "max by (J) (process_open_fds / process_max_fds)")),
+        graph(
+            "HTTP requests in flight",
+            "Being answered, the scrape itself included. Many: slow or hanging clients.",
+            "none",
+        )
+        .line("{{instance}}", gauge("lvs_agent_http_requests_in_flight")),
+        graph(
+            "Duration of scrapes",
+            "As Prometheus measures it. Keep it well below the scrape timeout.",
+            "s",
+        )
+        .line("{{instance}}", gauge("scrape_duration_seconds")),
+        graph(
+            "Samples of a scrape",
+            "About 25 for each real server and 100 for each virtual server.",
+            "none",
+        )
+        .line("{{instance}}", gauge("scrape_samples_scraped")),
+    ]
+}

@@ -1,0 +1,166 @@
+//! A table: one row a thing, each query a column or a label that the others lack.
+
+use serde_json::{Map, Value, json};
+
+use super::Board;
+use super::link::{Link, Source};
+use super::panel::{Kind, Panel, Target, mappings, named, ref_id, thresholds};
+
+#[derive(Default)]
+pub struct Table {
+    columns: Vec<Column>,
+    sorted_by: &'static str,
+    descending: bool,
+    labels: Vec<&'static str>,
+}
+
+struct Column {
+    /// Empty: not shown.
+    title: &'static str,
+    field: Field,
+    properties: Vec<Value>,
+}
+
+enum Field {
+    Label(&'static str),
+    /// Of the query with this number.
+    Value(usize),
+}
+
+pub fn table(title: &'static str, description: &'static str) -> Panel {
+    let mut panel = Panel::new(Kind::Table(Table::default()), title, description, "none");
+    let custom = json!({ "align": "auto", "cellOptions": { "type": "auto" }, "filterable": true });
+    panel.set_default("custom", custom);
+    panel
+}
+
+/// Columns stand in the order in which they are added; what follows one says how it looks.
+impl Panel {
+    /// A label of the queries.
+    pub fn label(self, label: &'static str, title: &'static str) -> Panel {
+        self.with_table(|table| {
+            table.labels.push(label);
+            table.columns.push(Column { title, field: Field::Label(label), properties: Vec::new() });
+        })
+    }
+
+    pub fn column(self, title: &'static str, unit: &str, expr: impl Into<String>) -> Panel {
+        let at = self.target_count();
+        let properties = match unit {
+            "none" => Vec::new(),
+            unit => vec![json!({ "id": "unit", "value": unit })],
+        };
+        self.add_target(Target { expr: expr.into(), legend: "" }).with_table(|table| {
+            table.columns.push(Column { title, field: Field::Value(at), properties });
+        })
+    }
+
+    /// A query for its labels alone, or to make rows.
+    pub fn rows(self, expr: impl Into<String>) -> Panel {
+        self.column("", "none", expr)
+    }
+
+    pub fn sorted(self, title: &'static str, descending: bool) -> Panel {
+        self.with_table(|table| (table.sorted_by, table.descending) = (title, descending))
+    }
+
+    pub fn digits(self, decimals: u64) -> Panel {
+        self.property("decimals", json!(decimals))
+    }
+
+    pub fn words(self, texts: &[(&str, &str, &str)]) -> Panel {
+        let texts: Vec<(String, &str, &str)> =
+            texts.iter().map(|(value, text, color)| ((*value).to_owned(), *text, *color)).collect();
+        self.property("custom.cellOptions", json!({ "type": "color-text" }))
+            .property("mappings", mappings(&texts))
+    }
+
+    pub fn yes_no(self) -> Panel {
+        self.words(&[("0", "no", "red"), ("1", "yes", "green")])
+    }
+
+    /// Figures in `color` from `from` on.
+    pub fn alarming(self, from: f64, color: &str) -> Panel {
+        self.property("custom.cellOptions", json!({ "type": "color-text" }))
+            .property("color", json!({ "mode": "thresholds" }))
+            .property("thresholds", thresholds(&[(None, "green"), (Some(from), color)]))
+    }
+
+    /// A bar from nothing to all.
+    pub fn gauge(self) -> Panel {
+        self.digits(0)
+            .property("min", json!(0))
+            .property("max", json!(1))
+            .property("custom.cellOptions", json!({ "mode": "basic", "type": "gauge" }))
+            .property("color", json!({ "mode": "continuous-RdYlGr" }))
+    }
+
+    pub fn property(self, id: &str, value: Value) -> Panel {
+        self.with_table(|table| {
+            let column = table.columns.last_mut().expect("a column comes first");
+            column.properties.push(json!({ "id": id, "value": value }));
+        })
+    }
+}
+
+impl Table {
+    /// How each column looks, and where its labels lead.
+    pub fn overrides(&self, board: &Board) -> Vec<Value> {
+        let with_links = self.columns.iter().filter(|column| !column.title.is_empty()).map(|column| {
+            let mut properties = column.properties.clone();
+            let link = match column.field {
+                Field::Label(label) => Link::about(&[label], board),
+                Field::Value(_) => None,
+            };
+            if let Some(link) = link {
+                let link = link.of_data(board, Source::Row(&self.labels));
+                properties.push(json!({ "id": "links", "value": [link] }));
+            }
+            (column.title, properties)
+        });
+        with_links.filter(|(_, all)| !all.is_empty()).map(|(title, all)| named(title, all)).collect()
+    }
+
+    pub fn options(&self) -> Value {
+        let title = match self.sorted_by {
+            "" => self.columns.iter().map(|column| column.title).find(|title| !title.is_empty()),
+            title => Some(title),
+        };
+        json!({
+            "cellHeight": "sm",
+            "footer": { "countRows": false, "fields": "", "reducer": ["sum"], "show": false },
+            "showHeader": true,
+            "sortBy": [{ "desc": self.descending, "displayName": title.expect("a column that is shown") }],
+        })
+    }
+
+    pub fn transformations(&self) -> Value {
+        let several =
+            self.columns.iter().filter(|column| matches!(column.field, Field::Value(_))).count() > 1;
+        let (mut hidden, mut order, mut names) = (Map::new(), Map::new(), Map::new());
+        hidden.insert("Time".to_owned(), json!(true));
+        for column in &self.columns {
+            let field = match column.field {
+                Field::Label(label) => label.to_owned(),
+                Field::Value(at) if several => format!("Value #{}", ref_id(at)),
+                Field::Value(_) => "Value".to_owned(),
+            };
+            if column.title.is_empty() {
+                hidden.insert(field, json!(true));
+            } else {
+                order.insert(field.clone(), json!(order.len()));
+                names.insert(field, json!(column.title));
+            }
+        }
+        let organize = json!({
+            "id": "organize",
+            "options": {
+                "excludeByName": hidden, "includeByName": {}, "indexByName": order, "renameByName": names,
+            },
+        });
+        match several {
+            true => json!([{ "id": "merge", "options": {} }, organize]),
+            false => json!([organize]),
+        }
+    }
+}
