@@ -17,7 +17,7 @@ use asked::{Asked, Chosen, asked};
 
 /// The last minute of a Prometheus that scrapes each second.
 const RANGE_S: u64 = 60;
-const RATE_S: u64 = 15;
+const RATE_S: u64 = 30;
 
 /// Prints `MILLISECONDS ROWS WHICH` for each; rows without a number do not count.
 pub fn ask(url: &str, directory: &str, virtual_server: &str, real_server: &str) -> Result<ExitCode, Failure> {
