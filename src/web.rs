@@ -4,6 +4,7 @@
 //! The other end is the network: whatever it sends, memory, connections, requests and time are
 //! bounded, and one bad client never keeps the others from their scrape.
 
+mod access;
 mod api;
 mod bind;
 mod exposition;
@@ -27,6 +28,7 @@ use crate::agent::Handle;
 use crate::metrics::{Format, Selection};
 use crate::model::View;
 
+pub use access::{Access, AccessError};
 pub use bind::{bind_tcp, bind_unix};
 pub use routes::check_telemetry_path;
 
@@ -98,6 +100,8 @@ pub struct Web {
     options: Options,
     agent: Handle,
     exposition: Arc<dyn Exposition>,
+    /// `--web.config.file`, for the TCP listeners.
+    access: Option<Access>,
     /// The unix socket has places of its own: a storm of scrapes never locks the operator out.
     tcp_requests: Arc<Semaphore>,
     unix_requests: Arc<Semaphore>,
@@ -105,6 +109,16 @@ pub struct Web {
 
 impl Web {
     pub fn new(options: Options, agent: Handle, exposition: Arc<dyn Exposition>) -> Arc<Web> {
+        Web::guarded(options, agent, exposition, None)
+    }
+
+    /// With `--web.config.file`, if there is one.
+    pub fn guarded(
+        options: Options,
+        agent: Handle,
+        exposition: Arc<dyn Exposition>,
+        access: Option<Access>,
+    ) -> Arc<Web> {
         let places = match options.max_requests {
             0 => options.max_connections,
             limit => limit,
@@ -115,6 +129,7 @@ impl Web {
             options,
             agent,
             exposition,
+            access,
         })
     }
 }

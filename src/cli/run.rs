@@ -22,7 +22,7 @@ use crate::model::{Family, Mode, ReadFailure, SharedTelemetry};
 use crate::os::{self, Clock, Signal, Signals};
 use crate::probe::Prober;
 use crate::state_file::{Opened, PidLock, StateDirectory};
-use crate::web::{self, Options, Web};
+use crate::web::{self, Access, Options, Web};
 
 pub const DEFAULT_CONFIG: &str = "/etc/lvs-agent/config.toml";
 /// The default of `--web.max-requests`.
@@ -103,7 +103,15 @@ impl Failure {
 
 /// The configuration as the file and the flags say together.
 fn effective_config(args: &RunArgs) -> Result<Config, Failure> {
-    load_config(args.config.as_deref()).map(|config| flags_over(config, args))
+    let mut config = load_config(args.config.as_deref()).map(|config| flags_over(config, args))?;
+    let web_config = &mut config.settings.web_config;
+    if let Some(path) = &args.exporter.web_config {
+        *web_config = Some(path.clone());
+    } else if let Some(named) = web_config.take() {
+        let file = args.config.as_deref().unwrap_or(Path::new(DEFAULT_CONFIG));
+        *web_config = Some(file.parent().unwrap_or(Path::new("")).join(named));
+    }
+    Ok(config)
 }
 
 /// The configuration of the named file, else of the usual one, else none: exporter only.
@@ -179,6 +187,8 @@ pub async fn serve(
     // Held until the end.
     let mut table_lock = lock_table(&config, &origin)?;
     let Opened { directory: state, ledger } = open_state(&config)?;
+    let access = config.settings.web_config.as_deref().map(Access::load).transpose();
+    let access = access.map_err(|e| Failure::new(exit::CONFIG, e))?;
     let listeners = bind(&config.settings)?;
     let control = bind_control(&config)?;
     let start = Start {
@@ -197,7 +207,7 @@ pub async fn serve(
         ..Options::default()
     };
     let exporter = Exporter::new(Machinery::new(telemetry), &args.exporter);
-    let web = Web::new(options, handle.clone(), Arc::new(exporter));
+    let web = Web::guarded(options, handle.clone(), Arc::new(exporter), access);
     let listening: Vec<SocketAddr> = listeners.iter().filter_map(|l| l.local_addr().ok()).collect();
     let (shutdown, stopping) = watch::channel(false);
     let mut servers = JoinSet::new();

@@ -97,8 +97,25 @@ pub(super) async fn answer(
     answering: Answering,
 ) -> Response<Body> {
     let counted = Counted::start(web.exposition.clone());
-    let response = match Route::find(request.uri().path(), &web.options.telemetry_path, surface) {
-        None => not_found(&web, surface),
+    let admitted = match (&web.access, surface) {
+        (Some(access), Surface::Tcp) => access.admit(request.headers()).await.map(Some),
+        (Some(_), Surface::Unix) | (None, _) => Ok(None),
+    };
+    let (response, rules) = match admitted {
+        Ok(rules) => (routed(&web, surface, request).await, rules),
+        Err(refusal) => (refusal, None),
+    };
+    let (mut parts, body) = response.into_parts();
+    parts.headers.insert("X-Content-Type-Options", HeaderValue::from_static("nosniff"));
+    for (name, value) in rules.iter().flat_map(|rules| &rules.headers) {
+        parts.headers.insert(name, value.clone());
+    }
+    Response::from_parts(parts, body.keeping((answering, counted)))
+}
+
+async fn routed(web: &Arc<Web>, surface: Surface, request: Request<Incoming>) -> Response<Body> {
+    match Route::find(request.uri().path(), &web.options.telemetry_path, surface) {
+        None => not_found(web, surface),
         Some(route) if !route.allows(request.method()) => {
             let mut response = text(StatusCode::METHOD_NOT_ALLOWED, format!("only {}\n", route.allowed()));
             response.headers_mut().insert(ALLOW, HeaderValue::from_static(route.allowed()));
@@ -106,11 +123,8 @@ pub(super) async fn answer(
         }
         // Says only that the process lives, so it says it under any load.
         Some(Route::Healthy) => text(StatusCode::OK, "healthy\n"),
-        Some(route) => limited(&web, surface, route, request).await,
-    };
-    let (mut parts, body) = response.into_parts();
-    parts.headers.insert("X-Content-Type-Options", HeaderValue::from_static("nosniff"));
-    Response::from_parts(parts, body.keeping((answering, counted)))
+        Some(route) => limited(web, surface, route, request).await,
+    }
 }
 
 async fn limited(

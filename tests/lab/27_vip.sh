@@ -43,14 +43,12 @@ wait_for "twice it moved" 5 moves_are 2 $VIP
 expect "the time of it is known" metric_above 1000000000 lvs_vip_change_timestamp_seconds vip=$VIP
 ip addr add $MARKED/32 dev eth0
 wait_for "the one behind the mark is here" 10 vip_is 1 $MARKED
-# The reload names it no more; the kernel's table never did.
 ip addr del $VIP/32 dev lo
 
 step "a storm of other addresses overruns no count, and loses nothing"
 for n in $(seq 1 250); do echo "addr add 10.99.0.$n/32 dev lo"; done >"$T/tmp/storm"
-sed s/add/del/ "$T/tmp/storm" >>"$T/tmp/storm"
-echo "addr add $SECOND/32 dev eth0" >>"$T/tmp/storm"
-ip -batch "$T/tmp/storm"
+{ cat "$T/tmp/storm"; sed s/add/del/ "$T/tmp/storm"; echo "addr add $SECOND/32 dev eth0"; } >"$T/tmp/batch"
+ip -batch "$T/tmp/batch"
 wait_for "the last of them is seen" 20 vip_is 1 $SECOND
 expect_eq "it moved once" "$(metric lvs_vip_transitions_total vip=$SECOND)" 1
 ip addr del $SECOND/32 dev eth0
