@@ -108,7 +108,10 @@ fn the_agent_and_promtool_agree() {
         let (we_take, they_take) = match verdict {
             Good => (true, true),
             Bad => (false, false),
-            OnlyWeRefuse(_) => (false, true),
+            OnlyWeRefuse(why) => {
+                assert!(!why.is_empty());
+                (false, true)
+            }
         };
         if ours.is_ok() != we_take {
             wrong.push(format!("we: {:?}\n{yaml}", ours.as_ref().map_err(ToString::to_string)));

@@ -47,7 +47,7 @@ ip addr del $VIP/32 dev lo
 
 step "a storm of other addresses overruns no count, and loses nothing"
 for n in $(seq 1 250); do echo "addr add 10.99.0.$n/32 dev lo"; done >"$T/tmp/storm"
-{ cat "$T/tmp/storm"; sed s/add/del/ "$T/tmp/storm"; echo "addr add $SECOND/32 dev eth0"; } >"$T/tmp/batch"
+{ cat "$T/tmp/storm"; sed "s/addr add/addr del/" "$T/tmp/storm"; echo "addr add $SECOND/32 dev eth0"; } >"$T/tmp/batch"
 ip -batch "$T/tmp/batch"
 wait_for "the last of them is seen" 20 vip_is 1 $SECOND
 expect_eq "it moved once" "$(metric lvs_vip_transitions_total vip=$SECOND)" 1
