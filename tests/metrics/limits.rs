@@ -11,7 +11,8 @@ use crate::views;
 
 fn families(view: View, selection: &Selection) -> BTreeMap<String, Family> {
     let mut text = String::new();
-    encode_selected(&Arc::new(view), &views::machinery(), Format::OpenMetrics, selection, &mut text).unwrap();
+    encode_selected(&Arc::new(view), &views::machinery(), Format::OpenMetrics, selection, &mut text)
+        .expect("a string takes everything");
     by_name(parse(&text))
 }
 
@@ -27,7 +28,8 @@ fn series(families: &BTreeMap<String, Family>) -> usize {
 
 fn dropped(families: &BTreeMap<String, Family>) -> BTreeMap<String, usize> {
     let rows = families["lvs_agent_series_dropped"].samples.iter();
-    rows.map(|row| (row.label("group").unwrap().to_owned(), row.value.parse().unwrap())).collect()
+    let group = |row: &crate::parsed::Sample| row.label("group").expect("a group").to_owned();
+    rows.map(|row| (group(row), row.value.parse().expect("a count"))).collect()
 }
 
 #[test]

@@ -124,10 +124,11 @@ async fn a_kernel_that_does_not_answer_in_time_costs_the_scrape_its_freshness_on
     let impatient = [("x-prometheus-scrape-timeout-seconds", "0.02")];
     let kernel_hangs = async {
         let _never_answered = soon("a request for a view", requests.recv()).await.unwrap();
-        match soon("a request for what there is", requests.recv()).await.unwrap() {
-            agent::Request::ViewAtOnce { reply } => drop(reply.send(late.clone())),
-            other => panic!("not asked for what there is: {other:?}"),
-        }
+        let second = soon("a request for what there is", requests.recv()).await.unwrap();
+        let agent::Request::ViewAtOnce { reply } = second else {
+            panic!("not for what there is: {second:?}")
+        };
+        drop(reply.send(late.clone()));
     };
     let (reply, ()) = tokio::join!(server.ask("GET", "/metrics", &impatient), kernel_hangs);
     assert_eq!(reply.status, StatusCode::OK);
