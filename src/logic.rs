@@ -57,6 +57,7 @@ mod tests_signs;
 mod tests_stop;
 #[cfg(test)]
 mod tests_time;
+mod vips;
 #[cfg(test)]
 mod world;
 mod writes;
