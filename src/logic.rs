@@ -30,6 +30,7 @@ mod tests_first_pass;
 mod tests_guard;
 #[cfg(test)]
 mod tests_hand;
+mod vips;
 #[cfg(test)]
 mod world;
 mod writes;

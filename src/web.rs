@@ -24,7 +24,7 @@ use tokio::net::{TcpListener, UnixListener};
 use tokio::sync::{Semaphore, watch};
 
 use crate::agent::Handle;
-use crate::metrics::Format;
+use crate::metrics::{Format, Selection};
 use crate::model::View;
 
 pub use bind::{bind_tcp, bind_unix};
@@ -33,7 +33,13 @@ pub use routes::check_telemetry_path;
 /// Turns a view into the text that Prometheus reads, and counts requests.
 pub trait Exposition: Send + Sync + 'static {
     /// Writes the whole exposition; stops at the first error of `out` (the client has gone).
-    fn encode(&self, view: &Arc<View>, format: Format, out: &mut dyn fmt::Write) -> Result<(), String>;
+    fn encode(
+        &self,
+        view: &Arc<View>,
+        format: Format,
+        selection: &Selection,
+        out: &mut dyn fmt::Write,
+    ) -> Result<(), String>;
     fn request_started(&self);
     /// Once for each `request_started`, when the answer is written or its client gone.
     fn request_ended(&self);
@@ -58,6 +64,8 @@ pub struct Options {
     pub idle_timeout: Duration,
     /// A client that takes nothing of its answer for this long is cut off.
     pub write_timeout: Duration,
+    /// From the first byte of an answer to its last: a client that sips is cut off too.
+    pub answer_timeout: Duration,
     /// For a view where the request does not say otherwise (Prometheus's own default time-out).
     pub view_timeout: Duration,
     /// For one probe by hand, all its checks together.
@@ -77,6 +85,7 @@ impl Default for Options {
             header_timeout: Duration::from_secs(10),
             idle_timeout: Duration::from_secs(120),
             write_timeout: Duration::from_secs(30),
+            answer_timeout: Duration::from_secs(120),
             view_timeout: Duration::from_secs(10),
             probe_timeout: Duration::from_secs(300),
             shutdown_grace: Duration::from_secs(2),

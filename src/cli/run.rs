@@ -10,17 +10,19 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 
 use super::exit;
+use super::exporter::{Exporter, ExporterArgs};
+use crate::addresses::Watcher;
 use crate::agent::{self, Ended, Handle, Parts, Reloaded};
 use crate::config::{self, Config, ListenAddr, LoadError, Settings};
 use crate::ipvs::Table;
 use crate::logging::LogArgs;
 use crate::logic::{Origin, Start};
-use crate::metrics::{self, Machinery};
-use crate::model::{Family, Mode, ReadFailure, SharedTelemetry, View};
+use crate::metrics::Machinery;
+use crate::model::{Family, Mode, ReadFailure, SharedTelemetry};
 use crate::os::{self, Clock, Signal, Signals};
 use crate::probe::Prober;
 use crate::state_file::{Opened, PidLock, StateDirectory};
-use crate::web::{self, Exposition, Options, Web};
+use crate::web::{self, Options, Web};
 
 pub const DEFAULT_CONFIG: &str = "/etc/lvs-agent/config.toml";
 /// The default of `--web.max-requests`.
@@ -72,6 +74,8 @@ pub struct RunArgs {
     /// An embedded table instead of the kernel's: read once from what `ipvsadm -Sn` prints, never written
     #[arg(long = "ipvs.table", value_name = "FILE", env = "LVS_AGENT_IPVS_TABLE")]
     pub table: Option<PathBuf>,
+    #[command(flatten)]
+    pub exporter: ExporterArgs,
     #[command(flatten)]
     pub log: LogArgs,
 }
@@ -192,7 +196,8 @@ pub async fn serve(
         gzip_level: args.gzip_level,
         ..Options::default()
     };
-    let web = Web::new(options, handle.clone(), Arc::new(Exporter(Machinery::new(telemetry))));
+    let exporter = Exporter::new(Machinery::new(telemetry), &args.exporter);
+    let web = Web::new(options, handle.clone(), Arc::new(exporter));
     let listening: Vec<SocketAddr> = listeners.iter().filter_map(|l| l.local_addr().ok()).collect();
     let (shutdown, stopping) = watch::channel(false);
     let mut servers = JoinSet::new();
@@ -204,7 +209,9 @@ pub async fn serve(
     }
     let prober = Prober::new(clock);
     let state = state.map(Arc::new);
-    let mut agent = tokio::spawn(agent::run(Parts { clock, start, table, prober, state, requests }));
+    let addresses = table.is_of_this_machine().then(Watcher::machine);
+    let parts = Parts { clock, start, table, prober, addresses, state, requests };
+    let mut agent = tokio::spawn(agent::run(parts));
     // The demo has no file to read again; a terminal that is closed ends it.
     let reloads = matches!(announce, Announce::Log);
     say_started(&config, &listening, announce);
@@ -408,28 +415,6 @@ async fn reload(loaded: Result<Config, Failure>, current: &mut Config, handle: &
         tracing::error!("the agent's loop has ended");
     }
     os::notify(NotifyState::Ready);
-}
-
-/// Metrics for the web server.
-struct Exporter(Machinery);
-
-impl Exposition for Exporter {
-    fn encode(
-        &self,
-        view: &Arc<View>,
-        format: metrics::Format,
-        out: &mut dyn std::fmt::Write,
-    ) -> Result<(), String> {
-        metrics::encode(view, &self.0, format, out).map_err(|e| e.to_string())
-    }
-
-    fn request_started(&self) {
-        self.0.http_requests_in_flight().inc();
-    }
-
-    fn request_ended(&self) {
-        self.0.http_requests_in_flight().dec();
-    }
 }
 
 impl ListenAddr {

@@ -1,13 +1,15 @@
 //! Everything that the controller can learn and everything that it can do.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use super::guard::Tally;
 use super::ledger::{Entry, LapseReason, Ledger};
 use crate::model::{
-    DestKey, Direction, DriftKind, HandDone, HandRefused, HandRequest, HeldReason, OnFailure, Policy,
-    ProbeReport, ReadFailure, ServiceKey, Snapshot, Target, Verdict, View, Weight, WeightChange, WriteReport,
+    DestKey, Direction, DriftKind, HandDone, HandRefused, HandRequest, HeldReason, LocalAddresses, OnFailure,
+    Policy, ProbeReport, ReadFailure, ServiceKey, Snapshot, Target, Verdict, View, Weight, WeightChange,
+    WriteReport,
 };
 
 /// Names a [`Target`] for the time it is probed; never used again for another one.
@@ -30,6 +32,8 @@ pub enum Event {
     LedgerSaved { generation: u64, result: Result<(), String> },
     /// The answer to [`Command::SetWeights`].
     WeightsSet(WriteReport),
+    /// The addresses of this machine, whenever they changed; or why they cannot be followed any more.
+    Addresses(Result<Arc<LocalAddresses>, String>),
     /// The agent is to end: nothing new is begun, what is under way is brought to its end.
     Stopping,
     /// An operator wants a real server out, or back; answered by [`Command::AnswerHand`].
@@ -96,6 +100,13 @@ pub enum Note {
     /// The table is read again, after failures.
     TableBack,
     TableLost(ReadFailure),
+    /// A virtual address came to this director, or left it.
+    VipMoved {
+        addr: IpAddr,
+        present: bool,
+    },
+    AddressesLost(String),
+    AddressesBack,
     Drift {
         kind: DriftKind,
         service: ServiceKey,

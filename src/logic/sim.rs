@@ -364,6 +364,7 @@ impl Sim {
                 }
             }
             Event::Tick
+            | Event::Addresses(_)
             | Event::PolicyLoaded { .. }
             | Event::PolicyRefused
             | Event::TableRead(Err(_))

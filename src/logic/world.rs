@@ -296,7 +296,7 @@ impl World {
         }
     }
 
-    fn snapshot(&self) -> Snapshot {
+    pub fn snapshot(&self) -> Snapshot {
         Snapshot {
             taken: self.now,
             duration: Duration::ZERO,

@@ -10,7 +10,7 @@ use hyper::body::Incoming;
 use hyper::{Request, Response};
 use tokio::sync::Semaphore;
 
-use super::exposition::{accepts_gzip, negotiate, scrape_budget};
+use super::exposition::{accepts_gzip, negotiate, scrape_budget, selection};
 use super::server::Answering;
 use super::stream::{Body, Stream};
 use super::{Exposition, Surface, Web, api, index};
@@ -132,7 +132,7 @@ async fn limited(
     let response = match route {
         Route::Index => html(index::page(&web.options.telemetry_path)),
         Route::Healthy => text(StatusCode::OK, "healthy\n"),
-        Route::Telemetry => telemetry(web, request.method(), request.headers()).await,
+        Route::Telemetry => telemetry(web, &request).await,
         Route::Ready => ready(web).await,
         Route::Status => match web.view(web.options.view_timeout).await {
             Ok(view) => api::status(web, view, request.method(), request.headers()).await,
@@ -145,15 +145,22 @@ async fn limited(
     response.map(|body| body.keeping(place))
 }
 
-async fn telemetry(web: &Arc<Web>, method: &Method, headers: &HeaderMap) -> Response<Body> {
+async fn telemetry(web: &Arc<Web>, request: &Request<Incoming>) -> Response<Body> {
+    let (method, headers) = (request.method(), request.headers());
+    let selection = match selection(request.uri().query().unwrap_or_default()) {
+        Ok(selection) => selection,
+        Err(error) => return text(StatusCode::BAD_REQUEST, format!("{error}\n")),
+    };
     let view = match web.view(scrape_budget(headers, web.options.view_timeout)).await {
         Ok(view) => view,
         Err(error) => return unavailable(&error),
     };
     let format = negotiate(headers);
     let exposition = web.exposition.clone();
-    streamed(web, method, headers, format.content_type(), move |out| exposition.encode(&view, format, out))
-        .await
+    streamed(web, method, headers, format.content_type(), move |out| {
+        exposition.encode(&view, format, &selection, out)
+    })
+    .await
 }
 
 /// The answer that `produce` writes, compressed if the client takes it.
@@ -187,6 +194,9 @@ pub(super) async fn streamed(
 
 async fn ready(web: &Web) -> Response<Body> {
     match web.view(web.options.view_timeout).await {
+        Ok(view) if view.overdue => {
+            text(StatusCode::SERVICE_UNAVAILABLE, "not ready: the kernel does not answer\n")
+        }
         Ok(view) => match &view.ready {
             Ok(()) => text(StatusCode::OK, "ready\n"),
             Err(reason) => text(StatusCode::SERVICE_UNAVAILABLE, format!("not ready: {reason}\n")),
@@ -194,6 +204,9 @@ async fn ready(web: &Web) -> Response<Body> {
         Err(error) => unavailable(&error),
     }
 }
+
+/// For a view that nothing has to be read for.
+const AT_ONCE: Duration = Duration::from_millis(250);
 
 /// Why there is no view.
 #[derive(Debug, thiserror::Error)]
@@ -205,8 +218,12 @@ pub(super) enum Unavailable {
 }
 
 impl Web {
+    /// A fresh view; from a kernel that does not answer in time, what is known without it.
     pub(super) async fn view(&self, limit: Duration) -> Result<Arc<View>, Unavailable> {
-        match tokio::time::timeout(limit, self.agent.view(self.options.max_view_age)).await {
+        if let Ok(view) = tokio::time::timeout(limit, self.agent.view(self.options.max_view_age)).await {
+            return Ok(view?);
+        }
+        match tokio::time::timeout(AT_ONCE, self.agent.view_at_once()).await {
             Ok(view) => Ok(view?),
             Err(_) => Err(Unavailable::Slow(limit)),
         }

@@ -117,7 +117,7 @@ async fn serve_connection<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(
     mut shutdown: watch::Receiver<bool>,
 ) {
     let options = &web.options;
-    let io = GuardedIo::new(stream, activity.clone(), options.header_timeout, options.write_timeout);
+    let io = GuardedIo::new(stream, activity.clone(), options);
     let mut builder = http1::Builder::new();
     builder
         .timer(TokioTimer::new())

@@ -90,7 +90,9 @@ async fn waited(line: &str, mut views: Vec<View>) -> Output<u8> {
                     let view = if views.len() > 1 { views.remove(0) } else { views[0].clone() };
                     drop(reply.send(Arc::new(view)));
                 }
-                Request::Probe { .. } | Request::Reloaded(_) | Request::Stop => panic!("{request:?}"),
+                Request::ViewAtOnce { .. } | Request::Probe { .. } | Request::Reloaded(_) | Request::Stop => {
+                    panic!("{request:?}")
+                }
             }
         }
     });
