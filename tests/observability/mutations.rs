@@ -83,7 +83,7 @@ const REPLACEMENTS: &[(&str, &[&str])] = &[
     (" (==) ", &["!="]),
     (" (!=) ", &["=="]),
     (" (<) ", &["<=", ">"]),
-    // Not where the other side is a rate or a sum of rates, which never is exactly that.
+    // Not against 6.5, 0.0144 and 0.006: the other side comes from rates, which are never exactly that.
     (r" (>) (?:[^60]|0\.[^0]|0$|0\n|0 )", &[">="]),
     (" (>) ", &["<"]),
     (" (and) ", &["unless"]),
