@@ -21,6 +21,7 @@ mod pause;
 mod plan;
 mod probes;
 mod ramp;
+mod reopened;
 mod report;
 mod schedule;
 mod seen;
