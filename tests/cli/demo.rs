@@ -86,8 +86,11 @@ fn it_shows_a_drain_and_a_restore_by_itself() {
         demo.run_printed("status").out.contains("3 of 3 usable, capacity 100%").then_some(())
     });
     assert!(demo.run_printed("probe").expect_code(0).out.contains("pass"));
-    let (out, log) = (demo.process.out(), demo.process.err());
-    assert!(out.contains("is broken now") && out.contains("is mended"), "{out}");
+    // It mends a server first and says so then, so the weight may be back before the line is out.
+    for line in ["is broken now", "is mended"] {
+        demo.process.wait(line, || demo.process.out().contains(line).then_some(()));
+    }
+    let log = demo.process.err();
     assert!(log.contains("weight set: drain") && log.contains("weight set: restore"), "{log}");
     assert!(!log.contains("ERROR"), "{log}");
 
