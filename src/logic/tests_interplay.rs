@@ -4,10 +4,10 @@ use std::time::Duration;
 
 use super::event::{Event, Note};
 use super::ledger::{Entry, EntryState, LapseReason};
-use super::world::{World, key, policy, service};
+use super::world::{World, key, policy, service, virtual_server};
 use crate::model::{
-    Floor, HandDone, HandEffect, HandOrder, HandRefused, HandRequest, Mode, Policy, ReadFailure, Weight,
-    WriteOutcome,
+    Floor, HandDone, HandEffect, HandOrder, HandRefused, HandRequest, Match, Mode, Net, Policy, Protocol,
+    ReadFailure, ServiceKey, Weight, WriteOutcome,
 };
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -201,4 +201,62 @@ fn a_stop_that_cannot_go_on_waits_and_does_not_spin() {
     world.send(Event::Stopping);
     let wake = world.controller.next_wake();
     assert!(wake.is_none_or(|at| at > world.now.mono), "{wake:?} is not after {:?}", world.now.mono);
+}
+
+#[test]
+fn a_ramp_of_an_earlier_run_goes_on_once_the_state_directory_can_be_opened() {
+    for edited in [None, Some(4), Some(0)] {
+        let mut world = climbing(Floor::DEFAULT, &[10, 10], 3);
+        world.restart_with(Err("the state directory is not there".into()));
+        world.open_error = Some("the state directory is not there".into());
+        world.controller.keeper.open_later(world.now.mono);
+        world.settle();
+        assert_eq!(world.weights(), [3, 10], "without its record it is left as found");
+        if let Some(weight) = edited {
+            world.edit(1, weight);
+            world.settle();
+        }
+        world.open_error = None;
+        world.run(20 * SECOND);
+        assert_eq!(world.weights()[0], edited.unwrap_or(10), "{edited:?}");
+        assert_eq!(entry(&world, 1), None);
+    }
+}
+
+#[test]
+fn what_a_dropped_service_gets_back_by_hand_waits_for_a_table_that_is_not_old() {
+    let other: ServiceKey = "10.0.0.101:80/tcp".parse().unwrap();
+    let mut world = World::new(policy(Floor::DEFAULT, Mode::Enforce), &[5, 7]);
+    let mut second = world.policy.services[0].clone();
+    second.matches = vec![Match::Address {
+        net: Some(Net::host([10, 0, 0, 101].into())),
+        port: Some(80),
+        protocol: Protocol::Tcp,
+    }];
+    world.policy.services.push(second);
+    world.table.insert(other, virtual_server(other, &[1, 1, 1]));
+    world.restart();
+    world.settle();
+    world.fail(1);
+    world.settle();
+    world.policy.services.remove(0);
+    world.reload();
+    world.settle();
+    // A drain of the other service waits for a slow disk, and then the table cannot be read any more.
+    world.slow.insert("save");
+    world.fail(3);
+    world.run(2 * SECOND);
+    let order = HandOrder::Undrain { ignore_checks: false };
+    let servers = key(1).to_string().parse().unwrap();
+    let service = Some(service().to_string());
+    world.send(Event::Hand { id: 1, request: HandRequest { servers, service, order } });
+    assert_eq!(world.answers.pop().unwrap().unwrap()[0].effect, HandEffect::GivingBack);
+    world.slow.insert("read");
+    world.run(20 * SECOND);
+    world.release("save");
+    world.run(SECOND);
+    assert_eq!(world.weights(), [0, 7], "nothing is written on an old table");
+    world.release("read");
+    world.settle();
+    assert_eq!(world.weights(), [5, 7]);
 }

@@ -30,7 +30,7 @@ impl Controller {
             let plan = plan(&facts);
             plans.push((facts, plan));
         }
-        let by_hand = self.hand_backs(&snapshot);
+        let by_hand = if self.stale(now.mono) { Changes::new() } else { self.hand_backs(&snapshot) };
         let changes = self.next_batch(by_hand, &mut plans, now.mono, out);
         for (facts, plan) in &plans {
             self.note_held(facts, plan, out);
@@ -199,7 +199,8 @@ impl Controller {
     }
 
     /// The state directory was tried again. Its entries are those of an earlier run: where a weight was
-    /// seen above 0 since we started, the entry is over, whatever the kernel shows now.
+    /// seen above 0 since we started, the entry is over, whatever the kernel shows now. But for a step
+    /// of a ramp: that is where the earlier run left it.
     pub(super) fn ledger_opened(
         &mut self,
         result: Result<Option<Ledger>, String>,
@@ -210,7 +211,9 @@ impl Controller {
         let result = result.map(|earlier| {
             earlier.map(|mut ledger| {
                 let seen = |(service, dest): &User| self.services.get(service)?.dests.get(dest)?.owed;
-                ledger.entries.retain(|user, _| seen(user).is_none());
+                ledger
+                    .entries
+                    .retain(|user, entry| seen(user).is_none_or(|weight| entry.left_on_ramp(weight)));
                 ledger
             })
         });
