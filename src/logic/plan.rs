@@ -107,13 +107,8 @@ impl ServerFacts {
         let owed = self.owed.filter(|_| self.is_ours() && !self.weight.is_zero())?;
         let to = match self.verdict {
             _ if self.comes_back_at_once(on_failure) => owed,
-            Some(Verdict::Up) => {
-                if short {
-                    owed
-                } else {
-                    self.due
-                }
-            }
+            Some(Verdict::Up) if short => owed,
+            Some(Verdict::Up) => self.due,
             Some(Verdict::Down) | None => return None,
         };
         Some(to).filter(|to| *to > self.weight)
