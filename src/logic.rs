@@ -2,9 +2,12 @@
 //!
 //! [`Controller::step`] takes what happened and the time, and returns what to do. The parts:
 //! `health` turns probe results into verdicts, `schedule` says what is due, `plan` what to change
-//! and what to hold, `batch` how much of that one cycle makes, `guard` whether to trust what we see,
-//! `steady` how fast what we took comes back (`ramp`, `flap`), `ledger` remembers the weights we took
-//! and the wishes of operators (`hand`), `stop` ends it all, `report` says what is known.
+//! and what to hold, `batch` how much of that one cycle makes, `writes` brings it to the kernel,
+//! `guard` says whether to trust what we see, `steady` how fast what we took comes back (`ramp`, `flap`).
+//! `table` takes in what was read, `seen` and `signs` what a weight meant, `contest` who else writes it.
+//! `ledger` remembers the weights we took (`keeper`: what of that is on disk, `reopen`: when there was
+//! none) and the wishes of operators (`hand`); `pause` notices time that passed without us, `stop`
+//! ends it all, `report` says what is known.
 
 mod alarms;
 mod batch;
@@ -21,7 +24,7 @@ mod pause;
 mod plan;
 mod probes;
 mod ramp;
-mod reopened;
+mod reopen;
 mod report;
 mod schedule;
 mod seen;
@@ -48,6 +51,8 @@ mod tests_guard;
 mod tests_hand;
 #[cfg(test)]
 mod tests_hold;
+#[cfg(test)]
+mod tests_interplay;
 #[cfg(test)]
 mod tests_ramp;
 #[cfg(test)]

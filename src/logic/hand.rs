@@ -53,10 +53,19 @@ impl Controller {
             HandOrder::Drain { force, .. } => self.decide_drain(&named, snapshot, force),
             HandOrder::Undrain { ignore_checks } => self.decide_undrain(&named, snapshot, ignore_checks),
         }
-        .and_then(|done| match self.keeper.trouble().filter(|_| keeps_on_disk(&request.order)) {
-            Some(trouble) => Err(HandRefused::LedgerUnsaved(trouble.clone())),
-            None => Ok(done),
+        .and_then(|done| {
+            let recorded = keeps_on_disk(&request.order) || done.iter().any(|one| self.needs_entry(one));
+            match self.keeper.trouble().filter(|_| recorded) {
+                Some(trouble) => Err(HandRefused::LedgerUnsaved(trouble.clone())),
+                None => Ok(done),
+            }
         })
+    }
+
+    /// A 0 that is not ours goes back: without a record of it a crash would make it the operator's again.
+    fn needs_entry(&self, one: &HandDone) -> bool {
+        let goes_back = matches!(one.effect, HandEffect::GivingBack | HandEffect::StillFailing);
+        goes_back && self.keeper.get(&(one.service, one.dest)).is_none()
     }
 
     /// The real servers that the request names: those of the table, and to lift also those that are
@@ -239,7 +248,6 @@ impl Controller {
         }
         let generation = self.keeper.generation();
         let pending = Pending { id, generation, done, order, said, before, entries_made };
-        // So does a 0 that was nobody's: without its record a crash would make it the operator's again.
         if keeps_on_disk(&request.order) || !pending.entries_made.is_empty() {
             self.hands.push(pending);
         } else {
@@ -267,7 +275,6 @@ impl Controller {
             return false;
         }
         let Some(owed) = done.owed.filter(|_| done.effect != HandEffect::NotWritten) else { return false };
-        self.keeper.forget_lapsed(&user);
         let (written, state) = (done.weight.unwrap_or(Weight::ZERO), EntryState::Done);
         self.keeper.put(user, Entry { owed, from: owed, written, by, reason: None, since: now.wall, state });
         if let Some(dest) = self.services.get_mut(&user.0).and_then(|s| s.dests.get_mut(&user.1)) {
@@ -294,6 +301,9 @@ impl Controller {
 
     /// It is on disk, or needs not be: whoever raised what before, the operator has the last word.
     fn confirm(&mut self, pending: Pending, out: &mut Vec<Command>) {
+        for user in &pending.entries_made {
+            self.keeper.forget_lapsed(user);
+        }
         for done in pending.done.iter().filter(|d| d.effect != HandEffect::Nothing) {
             let user = (done.service, done.dest);
             self.keeper.forget_raise(&user);

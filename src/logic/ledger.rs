@@ -107,6 +107,14 @@ pub struct Entry {
     pub state: EntryState,
 }
 
+impl Entry {
+    /// True if it says that this weight, above 0 and not all of it, is a step of ours.
+    pub fn left_on_ramp(&self, weight: Weight) -> bool {
+        let before = (self.state == EntryState::Pending).then_some(self.from);
+        !self.written.is_zero() && (weight == self.written || Some(weight) == before)
+    }
+}
+
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum EntryState {
     /// On disk, but whether the kernel has it is not known.

@@ -27,7 +27,8 @@ const SAID_EVERY: Duration = Duration::from_secs(60);
 pub(super) struct Watch {
     /// When we asked to be woken, at the end of the last step.
     pub promised: Option<Mono>,
-    last: Option<Now>,
+    /// The last step.
+    pub last: Option<Now>,
     gap_said: Option<Mono>,
     step_said: Option<Mono>,
 }

@@ -101,12 +101,17 @@ impl ServerFacts {
         self.taken && self.owed.is_some() && !self.wanted_out()
     }
 
-    /// On its ramp: the weight that it should have by now.
-    fn climbs_to(&self, on_failure: OnFailure) -> Option<Weight> {
+    /// On its ramp: the weight that it should have by now; in need all of it, or those that fail and
+    /// have to stay in would get most of the clients.
+    fn climbs_to(&self, on_failure: OnFailure, short: bool) -> Option<Weight> {
         let owed = self.owed.filter(|_| self.is_ours() && !self.weight.is_zero())?;
-        let up = self.verdict == Some(Verdict::Up);
-        let to = if self.comes_back_at_once(on_failure) { Some(owed) } else { up.then_some(self.due) };
-        to.filter(|to| *to > self.weight)
+        let to = match self.verdict {
+            _ if self.comes_back_at_once(on_failure) => owed,
+            Some(Verdict::Up) if short => owed,
+            Some(Verdict::Up) => self.due,
+            Some(Verdict::Down) | None => return None,
+        };
+        Some(to).filter(|to| *to > self.weight)
     }
 
     fn is_in(&self) -> bool {
@@ -138,8 +143,9 @@ pub fn plan(facts: &ServiceFacts) -> Plan {
         let reason = facts.no_write().unwrap_or(HeldReason::HoldDown);
         plan.add(facts.key, server, server.due, Direction::Restore, Some(reason));
     }
+    let short = short(facts, floor, |s| s.verdict != Some(Verdict::Down));
     for server in &facts.servers {
-        if let Some(to) = server.climbs_to(facts.on_failure) {
+        if let Some(to) = server.climbs_to(facts.on_failure, short) {
             plan.add(facts.key, server, to, Direction::Adjust, facts.no_write());
         }
     }
@@ -150,7 +156,6 @@ pub fn plan(facts: &ServiceFacts) -> Plan {
     }
 
     let mut room = now_in.saturating_sub(floor);
-    let short = short(facts, floor, |s| s.verdict != Some(Verdict::Down));
     for server in take_out(facts, short) {
         let reason = if let Some(reason) = facts.no_drain() {
             Some(reason)

@@ -76,6 +76,8 @@ impl Controller {
         let ours = move |(user, entry): &(&User, &Entry)| {
             let stands = match (&self.snapshot, self.row_at_stop(user)) {
                 (None, _) => true,
+                // A write whose result is not known yet: the read that is under way will tell.
+                (Some(_), _) if self.unclear.contains(&user.0) => true,
                 (Some(_), row) => row.is_some_and(|row| row.weight == entry.written),
             };
             gives && stands && self.mode_of(&user.0) == Some(Mode::Enforce) && !self.keeper.wished_out(user)
@@ -97,7 +99,9 @@ impl Controller {
             return None;
         }
         let retry = |(service, dest): User| self.services.get(&service)?.dests.get(&dest)?.retry_at;
-        let retries = self.owed_at_stop().filter_map(|(user, _)| retry(user));
+        // One that is over and was of no use (the table cannot be read) is not waited for.
+        let to_come = |at: &Mono| self.watch.last.is_none_or(|last| *at > last.mono);
+        let retries = self.owed_at_stop().filter_map(|(user, _)| retry(user)).filter(to_come);
         retries.chain(self.reading.is_none().then_some(self.next_read)).min()
     }
 

@@ -142,7 +142,7 @@ impl Controller {
     /// Entries that we may not act on are said once, and dropped when somebody gave the weight back.
     fn look_after_entries(&mut self, snapshot: &Snapshot, out: &mut Vec<Command>) {
         let mut given_back = Vec::new();
-        let mut never_written = Vec::new();
+        let (mut never_written, mut landed) = (Vec::new(), Vec::new());
         for (key, entry) in self.keeper.entries() {
             let (service, dest) = *key;
             let Some(vs) = snapshot.service(&service) else { continue };
@@ -155,11 +155,19 @@ impl Controller {
                 never_written.push(*key);
             } else if state.is_none() && row.weight != entry.written {
                 given_back.push(*key);
-            } else if state.is_none_or(|s| !self.may_give_back(s, &vs.scheduler, entry))
-                && self.noted_unmanaged.insert(*key)
-            {
-                out.push(Command::Log(Note::HeldButNotManaged { service, dest, owed: entry.owed }));
+            } else {
+                if state.is_none() && entry.state == EntryState::Pending {
+                    landed.push(*key);
+                }
+                if state.is_none_or(|s| !self.may_give_back(s, &vs.scheduler, entry))
+                    && self.noted_unmanaged.insert(*key)
+                {
+                    out.push(Command::Log(Note::HeldButNotManaged { service, dest, owed: entry.owed }));
+                }
             }
+        }
+        for key in landed {
+            self.keeper.mark_done(&key);
         }
         for key in never_written {
             self.keeper.undo(&key);
@@ -270,12 +278,12 @@ fn observe(
     }
     dest.owed = Some(weight);
     keeper.owed_over_wish(&user, weight);
+    if first && weight == entry.owed && !keeper.wished_out(&user) {
+        return Seen::GivenBack;
+    }
     if !entry.written.is_zero() {
         // The ramp ends; it was in, so that nothing was raised over a drain.
         return Seen::ByOthers { expected: entry.written };
-    }
-    if first && weight == entry.owed && !keeper.wished_out(&user) {
-        return Seen::GivenBack;
     }
     if keeper.wished_out(&user) {
         if keeper.raised(user, now.mono) {

@@ -29,7 +29,7 @@ impl Controller {
             let plan = plan(&facts);
             plans.push((facts, plan));
         }
-        let by_hand = self.hand_backs(&snapshot);
+        let by_hand = if self.stale(now.mono) { Changes::new() } else { self.hand_backs(&snapshot) };
         let changes = self.next_batch(by_hand, &mut plans, now.mono, out);
         for (facts, plan) in &plans {
             self.note_held(facts, plan, out);
@@ -230,8 +230,10 @@ impl Controller {
         let (change, direction) = planned;
         let whole = |change: &WeightChange| self.keeper.get(key).is_some_and(|e| e.owed == change.to);
         let on_disk = recorded && self.keeper.get(key).is_some_and(|e| e.written == change.to);
-        if direction != Direction::Drain && self.mode_of(&key.0).is_none() {
-            return Some(planned); // handed back
+        if self.mode_of(&key.0).is_none() {
+            // No plan is made there: only what an undrain gives back is written.
+            let lifted = self.keeper.get(key).is_some_and(|e| e.by == TakenBy::Operator);
+            return (lifted && direction == Direction::Restore).then_some(planned);
         }
         if direction == Direction::Drain && self.drained_in_vain(key) {
             return None;

@@ -1,4 +1,4 @@
-//! A state directory that could not be used at the start, and can be now.
+//! A state directory that could not be used when the agent started, and can be now.
 
 use std::collections::BTreeSet;
 
@@ -10,7 +10,8 @@ use crate::model::Now;
 
 impl Controller {
     /// The state directory was tried again. Its entries are those of an earlier run: where a weight was
-    /// seen above 0 since we started, the entry is over, whatever the kernel shows now.
+    /// seen above 0 since we started, the entry is over, whatever the kernel shows now. But for a step
+    /// of a ramp: that is where the earlier run left it.
     pub(super) fn ledger_opened(
         &mut self,
         result: Result<Option<Ledger>, String>,
@@ -21,7 +22,9 @@ impl Controller {
         let result = result.map(|earlier| {
             earlier.map(|mut ledger| {
                 let seen = |(service, dest): &User| self.services.get(service)?.dests.get(dest)?.owed;
-                ledger.entries.retain(|user, _| seen(user).is_none());
+                ledger
+                    .entries
+                    .retain(|user, entry| seen(user).is_none_or(|weight| entry.left_on_ramp(weight)));
                 ledger
             })
         });
