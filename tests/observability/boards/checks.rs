@@ -205,8 +205,8 @@ fn decisions() -> [Panel; 6] {
             "topk(50, max by (job, virtual_server, real_server) (increase(lvs_real_server_transitions_total[$__range])) > 0)",
         )
         .digits(0)
-        .column("Now", "none", "topk(50, max by (job, virtual_server, real_server) (lvs_real_server_flapping))")
-        .words(&[("1", "flapping", "orange")])
+        .column("Flapping", "none", "topk(50, max by (job, virtual_server, real_server) (lvs_real_server_flapping))")
+        .words(&[("1", "yes", "orange")])
         .sorted("Changes of verdict", true)
         .size(12, 8)
         .empty("No verdict changed"),
