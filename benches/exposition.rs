@@ -1,5 +1,6 @@
-//! What the exposition costs beside the crate's bare encoding of the same samples, measured in one
-//! run, so that the ratio means the same on any machine: `cargo bench --bench exposition`.
+//! What an exposition costs beside the crate's bare encoding of the same samples through the same gzip,
+//! measured in one run, so that the ratio means the same on any machine:
+//! `cargo bench --bench exposition [SERIES]`, by default 100,000 and 1,000,000.
 
 #[path = "../tests/metrics/parsed.rs"]
 #[expect(dead_code, reason = "the tests use the rest")]
@@ -11,69 +12,168 @@ mod views;
 use std::fmt;
 use std::io::{self, Write};
 use std::sync::Arc;
-use std::time::Duration;
 
-use lvs_agent::metrics::{Format, encode};
-use lvs_agent::os::Clock;
+use flate2::Compression;
+use flate2::write::GzEncoder;
+use lvs_agent::metrics::{Format, Machinery, encode};
+use lvs_agent::model::View;
+use nix::sys::resource::{UsageWho, getrusage};
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{DescriptorEncoder, text};
 use prometheus_client::metrics::MetricType;
 use prometheus_client::registry::Registry;
 
-/// 50 x 8 virtual servers, 10 real servers each, make about 100,000 series.
-const ADDRESSES: u8 = 50;
+/// 8 virtual servers for each address, 10 real servers each.
+const SERIES_OF_AN_ADDRESS: usize = 2017;
 const REAL_SERVERS: u8 = 10;
-const ROUNDS: usize = 15;
+/// The server's own: pieces of this size are compressed and handed on.
+const CHUNK_BYTES: usize = 64 << 10;
+const GZIP_LEVEL: u32 = 1;
 
 fn main() -> io::Result<()> {
-    let view = Arc::new(views::twins(ADDRESSES, REAL_SERVERS));
+    let asked: Vec<usize> = std::env::args().skip(1).filter_map(|arg| arg.parse().ok()).collect();
+    let sizes = if asked.is_empty() { vec![100_000, 1_000_000] } else { asked };
+    let mut out = io::stdout();
+    for series in sizes {
+        let addresses = u16::try_from(series / SERIES_OF_AN_ADDRESS).unwrap_or(u16::MAX).max(1);
+        compare(&mut out, addresses, if series > 300_000 { 5 } else { 15 })?;
+    }
+    Ok(())
+}
+
+fn compare(out: &mut impl Write, addresses: u16, rounds: usize) -> io::Result<()> {
+    let view = Arc::new(views::twins(addresses, REAL_SERVERS));
     let machinery = views::machinery();
-    let ours = |format| {
-        let mut sink = Sink::default();
-        encode(&view, &machinery, format, &mut sink).map(|()| sink.bytes).map_err(io::Error::other)
-    };
+    // First, while nothing else is in memory: what one whole gzipped scrape takes above the view.
+    let idle = memory_kib("VmRSS:")?;
+    // Linux resets the peak (proc(5), clear_refs).
+    std::fs::write("/proc/self/clear_refs", "5")?;
+    ours(&view, &machinery, Format::OpenMetrics, true)?;
+    let peak = memory_kib("VmHWM:")?.saturating_sub(idle);
+
     let mut whole = String::new();
     encode(&view, &machinery, Format::OpenMetrics, &mut whole).map_err(io::Error::other)?;
+    let bytes = whole.len();
     let samples = Samples::of(&whole);
+    drop(whole);
     let series: usize = samples.0.iter().map(|metric| metric.rows.len()).sum();
     let mut registry = Registry::default();
     registry.register_collector(Box::new(samples));
-    let bare = || {
-        let mut sink = Sink::default();
-        text::encode(&mut sink, &registry).map(|()| sink.bytes).map_err(io::Error::other)
+    let bare = |gzip| {
+        let mut sink = Sink::new(gzip);
+        text::encode(&mut sink, &registry).map_err(io::Error::other)?;
+        sink.finish()
     };
 
-    // In turn, so that what else the machine does falls on all alike; the best of each is its own cost.
-    let clock = Clock::start();
-    let mut best = [Duration::MAX; 3];
-    for _ in 0..ROUNDS {
-        for (best, encode) in best.iter_mut().zip([
-            &bare as &dyn Fn() -> io::Result<usize>,
-            &|| ours(Format::OpenMetrics),
-            &|| ours(Format::Text004),
-        ]) {
-            let start = clock.mono();
-            encode()?;
-            *best = clock.mono().since(start).min(*best);
+    writeln!(out, "{series} series, {bytes} bytes of OpenMetrics, least CPU of {rounds} rounds")?;
+    writeln!(out, "  memory of one gzipped scrape above idle: {:.1} MB", peak as f64 / 1024.0)?;
+    for (name, gzip) in [("gzip 1", true), ("plain", false)] {
+        // In turn, so that what else the machine does falls on all alike; the least of each is its own.
+        let mut least = [f64::MAX; 3];
+        for _ in 0..rounds {
+            for (least, encode) in least.iter_mut().zip([
+                &|| bare(gzip) as io::Result<usize>,
+                &|| ours(&view, &machinery, Format::OpenMetrics, gzip),
+                &|| ours(&view, &machinery, Format::Text004, gzip),
+            ] as [&dyn Fn() -> io::Result<usize>; 3])
+            {
+                let before = cpu_seconds()?;
+                encode()?;
+                *least = least.min(cpu_seconds()? - before);
+            }
         }
+        let [bare, open_metrics, text_004] = least.map(|seconds| seconds * 1e3);
+        writeln!(out, "  {name:7} the crate alone {bare:9.2} ms")?;
+        writeln!(out, "  {name:7} OpenMetrics     {open_metrics:9.2} ms  ratio {:.2}", open_metrics / bare)?;
+        writeln!(out, "  {name:7} text 0.0.4      {text_004:9.2} ms  ratio {:.2}", text_004 / bare)?;
     }
-    let [bare, open_metrics, text_004] = best.map(|time| time.as_secs_f64() * 1e3);
-    let mut out = io::stdout();
-    writeln!(out, "{series} series, {} bytes of OpenMetrics, best of {ROUNDS} rounds", whole.len())?;
-    writeln!(out, "the crate alone  {bare:8.2} ms")?;
-    writeln!(out, "OpenMetrics      {open_metrics:8.2} ms  ratio {:.2}", open_metrics / bare)?;
-    writeln!(out, "text 0.0.4       {text_004:8.2} ms  ratio {:.2}", text_004 / bare)
+    Ok(())
 }
 
-/// Takes everything and keeps nothing.
-#[derive(Default)]
+fn ours(view: &Arc<View>, machinery: &Machinery, format: Format, gzip: bool) -> io::Result<usize> {
+    let mut sink = Sink::new(gzip);
+    encode(view, machinery, format, &mut sink).map_err(io::Error::other)?;
+    sink.finish()
+}
+
+/// Of this thread: on a busy machine the clock on the wall says nothing.
+fn cpu_seconds() -> io::Result<f64> {
+    let usage = getrusage(UsageWho::RUSAGE_THREAD)?;
+    let seconds = |time: nix::sys::time::TimeVal| time.tv_sec() as f64 + time.tv_usec() as f64 / 1e6;
+    Ok(seconds(usage.user_time()) + seconds(usage.system_time()))
+}
+
+/// A line of /proc/self/status.
+fn memory_kib(field: &str) -> io::Result<u64> {
+    let status = std::fs::read_to_string("/proc/self/status")?;
+    let line = status.lines().find_map(|line| line.strip_prefix(field));
+    let kib = line.and_then(|rest| rest.trim().trim_end_matches(" kB").parse().ok());
+    kib.ok_or_else(|| io::Error::other(format!("/proc/self/status has no {field}")))
+}
+
+/// As the server's answer: collected to pieces, compressed, gone.
 struct Sink {
-    bytes: usize,
+    buffer: Vec<u8>,
+    to: To,
+}
+
+enum To {
+    Nowhere(Counted),
+    Gzip(GzEncoder<Counted>),
+}
+
+#[derive(Default)]
+struct Counted(usize);
+
+impl Write for Counted {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0 += std::hint::black_box(bytes).len();
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl Sink {
+    fn new(gzip: bool) -> Sink {
+        let to = match gzip {
+            true => To::Gzip(GzEncoder::new(Counted::default(), Compression::new(GZIP_LEVEL))),
+            false => To::Nowhere(Counted::default()),
+        };
+        Sink { buffer: Vec::with_capacity(CHUNK_BYTES), to }
+    }
+
+    fn pass_on(&mut self) -> io::Result<()> {
+        match &mut self.to {
+            To::Nowhere(counted) => counted.write_all(&self.buffer)?,
+            To::Gzip(encoder) => encoder.write_all(&self.buffer)?,
+        }
+        self.buffer.clear();
+        Ok(())
+    }
+
+    fn finish(mut self) -> io::Result<usize> {
+        self.pass_on()?;
+        match self.to {
+            To::Nowhere(counted) => Ok(counted.0),
+            To::Gzip(encoder) => encoder.finish().map(|counted| counted.0),
+        }
+    }
 }
 
 impl fmt::Write for Sink {
     fn write_str(&mut self, text: &str) -> fmt::Result {
-        self.bytes += std::hint::black_box(text).len();
+        let mut bytes = text.as_bytes();
+        while !bytes.is_empty() {
+            let (now, later) = bytes.split_at(bytes.len().min(CHUNK_BYTES - self.buffer.len()));
+            self.buffer.extend_from_slice(now);
+            bytes = later;
+            if self.buffer.len() == CHUNK_BYTES {
+                self.pass_on().map_err(|_| fmt::Error)?;
+            }
+        }
         Ok(())
     }
 }

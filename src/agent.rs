@@ -16,6 +16,7 @@ use tokio::sync::{mpsc, oneshot};
 pub use handle::*;
 pub use state::State;
 
+use crate::addresses::Watcher;
 use crate::failpoint::{self, Point};
 use crate::ipvs::Table;
 use crate::log_lines::together;
@@ -34,6 +35,8 @@ pub struct Parts {
     pub start: Start,
     pub table: Table,
     pub prober: Prober,
+    /// `None`: the table is of no machine, so that none of its addresses is here or elsewhere.
+    pub addresses: Option<Watcher>,
     pub state: State,
     pub requests: mpsc::Receiver<Request>,
 }
@@ -50,10 +53,13 @@ pub enum Ended {
 
 /// Runs until [`Request::Stop`], or until it is clear that it may not do its work.
 pub async fn run(parts: Parts) -> Ended {
-    let Parts { clock, start, table, prober, state, mut requests } = parts;
+    let Parts { clock, start, table, prober, addresses, state, mut requests } = parts;
     let managing = start.policy.mode.is_some();
-    // One message at most for each probe in flight, the table and the ledger: never full.
+    // One message at most for each probe in flight, the table, the ledger and the addresses: never full.
     let (events, mut inbox) = mpsc::channel(start.probes_in_flight_limit + 8);
+    if let Some(watcher) = addresses {
+        spawn_watcher(watcher, events.clone());
+    }
     let mut shell = Shell {
         table: spawn_table(table, events.clone()),
         events,
@@ -188,16 +194,17 @@ impl Shell {
         clock: Clock,
     ) -> bool {
         match request {
-            Request::View { mut max_age, reply } => {
-                self.waiting.push(reply);
+            Request::View { .. } | Request::ViewAtOnce { .. } => {
                 // All that wait by now share one view.
-                let mut other = None;
-                while let Ok(request) = more.try_recv() {
+                let (mut wanted, mut at_once) = (None::<Duration>, Vec::new());
+                let (mut next, mut other) = (Some(request), None);
+                while let Some(request) = next.take().or_else(|| more.try_recv().ok()) {
                     match request {
-                        Request::View { max_age: age, reply } => {
-                            max_age = max_age.min(age);
+                        Request::View { max_age, reply } => {
+                            wanted = Some(wanted.map_or(max_age, |age| age.min(max_age)));
                             self.waiting.push(reply);
                         }
+                        Request::ViewAtOnce { reply } => at_once.push(reply),
                         Request::Probe { .. }
                         | Request::Hand { .. }
                         | Request::Reloaded { .. }
@@ -207,7 +214,16 @@ impl Shell {
                         }
                     }
                 }
-                self.step(controller, Event::ViewWanted { max_age }, clock);
+                if !at_once.is_empty() {
+                    let view = Arc::new(controller.view_at_once(clock.now()));
+                    for reply in at_once {
+                        // Whoever asked has gone.
+                        let _ = reply.send(view.clone());
+                    }
+                }
+                if let Some(max_age) = wanted {
+                    self.step(controller, Event::ViewWanted { max_age }, clock);
+                }
                 other.is_some_and(|request| self.answer(controller, request, more, clock))
             }
             Request::Probe { service, dest, check, reply } => {
@@ -257,10 +273,24 @@ pub async fn probe_by_hand(
     done
 }
 
-/// The task that owns the table: it awaits one call at a time, for as long as the agent lives.
+/// The task that follows the machine's addresses.
+fn spawn_watcher(mut watcher: Watcher, events: mpsc::Sender<Event>) {
+    tokio::spawn(async move {
+        loop {
+            let addresses = watcher.next().await;
+            if events.send(Event::Addresses(addresses)).await.is_err() {
+                return;
+            }
+        }
+    });
+}
+
+/// The thread that owns the table: it has one call under way at a time, for as long as the agent lives.
+/// The kernel works inside the system calls, behind locks that others hold: a thread of its own keeps
+/// the runtime's for probes and scrapes.
 fn spawn_table(mut table: Table, events: mpsc::Sender<Event>) -> mpsc::Sender<TableJob> {
     let (jobs, mut queue) = mpsc::channel(4);
-    tokio::spawn(async move {
+    let work = async move {
         while let Some(job) = queue.recv().await {
             let event = match job {
                 TableJob::Read => Event::TableRead(table.snapshot().await),
@@ -275,6 +305,8 @@ fn spawn_table(mut table: Table, events: mpsc::Sender<Event>) -> mpsc::Sender<Ta
                 return;
             }
         }
-    });
+    };
+    let runtime = tokio::runtime::Handle::current();
+    std::thread::spawn(move || runtime.block_on(work));
     jobs
 }

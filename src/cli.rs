@@ -3,6 +3,7 @@
 pub mod check_config;
 pub mod client;
 pub mod drain;
+pub mod exporter;
 pub mod local;
 pub mod probe;
 pub mod run;

@@ -148,6 +148,7 @@ fn walk(document: &DeTable<'_>, top: Place, files: &mut tls::Files<'_>, faults: 
     let state = reader.table("state");
     let control = reader.table("control");
     let ipvs = reader.table("ipvs");
+    let director = reader.table("director");
     let defaults = reader.table("defaults");
     let checks = reader.table("check");
     let services = reader.placed("service", |value: &DeValue<'_>| Ok(value));
@@ -161,6 +162,7 @@ fn walk(document: &DeTable<'_>, top: Place, files: &mut tls::Files<'_>, faults: 
     settings.read_control(control, faults);
     policy.ledger_max_age = settings.read_state(state, faults);
     policy.poll_interval = settings::read_ipvs(ipvs, faults);
+    settings::read_director(director, &mut policy, faults);
 
     let defaults = defaults.map(|table| check::read_defaults(&table, faults)).unwrap_or_default();
     let mut checks =

@@ -10,6 +10,7 @@ use std::time::Duration;
 use tokio::net::TcpListener;
 
 use crate::cli::exit;
+use crate::cli::exporter::ExporterArgs;
 use crate::cli::run::{Announce, Failure, GZIP_LEVEL, MAX_REQUESTS, RunArgs, serve};
 use crate::config::{self, Config};
 use crate::ipvs::Table;
@@ -208,6 +209,7 @@ impl RunArgs {
             state_dir: None,
             control_socket: None,
             table: None,
+            exporter: ExporterArgs::default(),
             log,
         }
     }

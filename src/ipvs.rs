@@ -82,6 +82,14 @@ impl Table {
         }
     }
 
+    /// It is this machine's, so that its addresses are here or on another director.
+    pub fn is_of_this_machine(&self) -> bool {
+        match &self.0 {
+            Source::Kernel(_) | Source::Proc(_) => true,
+            Source::Memory(_) => false,
+        }
+    }
+
     /// Which table this is, for the ledger: a weight taken from one is never given to another.
     pub fn identity(&self) -> std::io::Result<String> {
         match &self.0 {

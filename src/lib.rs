@@ -1,4 +1,5 @@
 //! lvs-agent as a library: only so that tests, benches and fuzz targets reach its parts.
+pub mod addresses;
 pub mod agent;
 pub mod cli;
 pub mod config;

@@ -21,6 +21,7 @@ mod pause;
 mod plan;
 mod probes;
 mod ramp;
+mod reopened;
 mod report;
 mod schedule;
 mod seen;
@@ -57,6 +58,7 @@ mod tests_signs;
 mod tests_stop;
 #[cfg(test)]
 mod tests_time;
+mod vips;
 #[cfg(test)]
 mod world;
 mod writes;

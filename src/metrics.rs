@@ -12,7 +12,9 @@ mod kernel;
 mod machinery;
 mod process;
 mod rows;
+mod selection;
 mod text004;
+mod vips;
 
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -24,10 +26,12 @@ use prometheus_client::registry::Registry;
 pub use catalogue::{Kind, Metric, Stability, Unit, catalogue};
 pub use machinery::Machinery;
 pub use process::ProcessError;
+pub use selection::{Part, Selection, SeriesGroup};
 
 use crate::model::View;
 use exposition::Families;
 use machinery::MachineryFacts;
+use selection::Dropped;
 use text004::Text004;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -55,21 +59,37 @@ pub struct EncodeError {
 }
 
 /// Writes the whole exposition of `view` to `out`, piece by piece: it never exists in memory.
-///
-/// The view is shared because the crate's registry owns its collectors; it is not copied.
 pub fn encode(
     view: &Arc<View>,
     machinery: &Machinery,
     format: Format,
     out: &mut dyn fmt::Write,
 ) -> Result<(), EncodeError> {
+    encode_selected(view, machinery, format, &Selection::default(), out)
+}
+
+/// As [`encode`], of what `selection` shows.
+///
+/// The view is shared because the crate's registry owns its collectors; it is not copied.
+pub fn encode_selected(
+    view: &Arc<View>,
+    machinery: &Machinery,
+    format: Format,
+    selection: &Selection,
+    out: &mut dyn fmt::Write,
+) -> Result<(), EncodeError> {
     let progress = Progress::default();
     let mut registry = Registry::default();
-    registry.register_collector(Box::new(Scrape {
+    let mut scrape = Scrape {
         view: Arc::clone(view),
         machinery: machinery.facts(),
         progress: progress.clone(),
-    }));
+        selection: selection.clone(),
+        dropped: Dropped::default(),
+    };
+    scrape.limit();
+    machinery.note_dropped(&scrape.dropped, selection.max_series);
+    registry.register_collector(Box::new(scrape));
     let written = match format {
         Format::OpenMetrics => text::encode(&mut { out }, &registry),
         Format::Text004 => {
@@ -86,15 +106,33 @@ struct Scrape {
     view: Arc<View>,
     machinery: MachineryFacts,
     progress: Progress,
+    selection: Selection,
+    dropped: Dropped,
+}
+
+impl Scrape {
+    fn families(&self, out: &mut Families) -> fmt::Result {
+        kernel::encode(out, &self.view)?;
+        health::encode(out, &self.view)?;
+        agent::encode(out, &self.view, &self.machinery, &self.dropped)?;
+        process::encode(out, &self.machinery)
+    }
+
+    /// Finds out what has to be left out, if there may be too much at all.
+    fn limit(&mut self) {
+        if selection::at_most(&self.view) <= self.selection.max_series {
+            return;
+        }
+        let mut families = Families::counting(&self.selection);
+        // Counting writes nowhere, so nothing can fail.
+        let _ = self.families(&mut families);
+        self.dropped = families.counted().over(self.selection.max_series);
+    }
 }
 
 impl Collector for Scrape {
     fn encode(&self, encoder: DescriptorEncoder) -> fmt::Result {
-        let mut out = Families::new(encoder, &self.progress);
-        kernel::encode(&mut out, &self.view)?;
-        health::encode(&mut out, &self.view)?;
-        agent::encode(&mut out, &self.view, &self.machinery)?;
-        process::encode(&mut out, &self.machinery)
+        self.families(&mut Families::new(encoder, &self.progress, &self.selection, &self.dropped))
     }
 }
 

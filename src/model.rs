@@ -12,6 +12,7 @@ mod table;
 mod telemetry;
 mod time;
 mod view;
+mod vip;
 
 pub use check::*;
 pub use hand::*;
@@ -22,3 +23,4 @@ pub use table::*;
 pub use telemetry::*;
 pub use time::*;
 pub use view::*;
+pub use vip::*;

@@ -39,6 +39,9 @@ pub struct Status<V = Vec<VirtualServerStatus>> {
     /// What is still missing, unless ready.
     #[serde(default)]
     pub not_ready_reason: Option<String>,
+    /// At least one virtual address is on this director, or none is known; `None`: not known yet.
+    #[serde(default)]
+    pub director_active: Option<bool>,
     /// `None`: there is no table.
     pub snapshot_age_seconds: Option<f64>,
     #[serde(default)]

@@ -4,6 +4,7 @@
 //! The other end is the network: whatever it sends, memory, connections, requests and time are
 //! bounded, and one bad client never keeps the others from their scrape.
 
+mod access;
 mod api;
 mod bind;
 mod exposition;
@@ -25,9 +26,10 @@ use tokio::net::{TcpListener, UnixListener};
 use tokio::sync::{Semaphore, watch};
 
 use crate::agent::Handle;
-use crate::metrics::Format;
+use crate::metrics::{Format, Selection};
 use crate::model::View;
 
+pub use access::{Access, AccessError};
 pub use bind::{bind_tcp, bind_unix};
 pub use reload::{ReloadAsked, ReloadRefused, Reloads};
 pub use routes::check_telemetry_path;
@@ -35,7 +37,13 @@ pub use routes::check_telemetry_path;
 /// Turns a view into the text that Prometheus reads, and counts requests.
 pub trait Exposition: Send + Sync + 'static {
     /// Writes the whole exposition; stops at the first error of `out` (the client has gone).
-    fn encode(&self, view: &Arc<View>, format: Format, out: &mut dyn fmt::Write) -> Result<(), String>;
+    fn encode(
+        &self,
+        view: &Arc<View>,
+        format: Format,
+        selection: &Selection,
+        out: &mut dyn fmt::Write,
+    ) -> Result<(), String>;
     fn request_started(&self);
     /// Once for each `request_started`, when the answer is written or its client gone.
     fn request_ended(&self);
@@ -62,6 +70,8 @@ pub struct Options {
     pub idle_timeout: Duration,
     /// A client that takes nothing of its answer for this long is cut off.
     pub write_timeout: Duration,
+    /// From the first byte of an answer to its last: a client that sips is cut off too.
+    pub answer_timeout: Duration,
     /// For a view where the request does not say otherwise (Prometheus's own default time-out).
     pub view_timeout: Duration,
     /// For one probe by hand, all its checks together.
@@ -84,6 +94,7 @@ impl Default for Options {
             body_timeout: Duration::from_secs(10),
             idle_timeout: Duration::from_secs(120),
             write_timeout: Duration::from_secs(30),
+            answer_timeout: Duration::from_secs(120),
             view_timeout: Duration::from_secs(10),
             probe_timeout: Duration::from_secs(300),
             shutdown_grace: Duration::from_secs(2),
@@ -97,6 +108,8 @@ pub struct Web {
     options: Options,
     agent: Handle,
     exposition: Arc<dyn Exposition>,
+    /// `--web.config.file`, for the TCP listeners.
+    access: Option<Access>,
     /// The unix socket has places of its own: a storm of scrapes never locks the operator out.
     tcp_requests: Arc<Semaphore>,
     unix_requests: Arc<Semaphore>,
@@ -104,6 +117,16 @@ pub struct Web {
 
 impl Web {
     pub fn new(options: Options, agent: Handle, exposition: Arc<dyn Exposition>) -> Arc<Web> {
+        Web::guarded(options, agent, exposition, None)
+    }
+
+    /// With `--web.config.file`, if there is one.
+    pub fn guarded(
+        options: Options,
+        agent: Handle,
+        exposition: Arc<dyn Exposition>,
+        access: Option<Access>,
+    ) -> Arc<Web> {
         let places = match options.max_requests {
             0 => options.max_connections,
             limit => limit,
@@ -114,6 +137,7 @@ impl Web {
             options,
             agent,
             exposition,
+            access,
         })
     }
 }

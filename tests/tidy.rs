@@ -49,7 +49,7 @@ const PURE: [&str; 4] = ["model", "logic", "config", "metrics"];
 
 /// Who may import whom: `config → model ← logic`, the shell sees all, nobody sees the shell. An arrow
 /// that nobody uses any more is to go from here.
-const ARROWS: [(&str, &[&str]); 16] = [
+const ARROWS: [(&str, &[&str]); 17] = [
     ("model", &[]),
     ("logic", &["model"]),
     ("config", &["model"]),
@@ -60,13 +60,18 @@ const ARROWS: [(&str, &[&str]); 16] = [
     ("ipvs", &["failpoint", "model", "os"]),
     ("probe", &["model", "os"]),
     ("state_file", &["failpoint", "logic", "model"]),
-    ("agent", &["failpoint", "ipvs", "log_lines", "logic", "model", "os", "probe", "state_file"]),
+    ("addresses", &["model"]),
+    (
+        "agent",
+        &["addresses", "failpoint", "ipvs", "log_lines", "logic", "model", "os", "probe", "state_file"],
+    ),
     ("status", &["agent", "model"]),
     ("web", &["agent", "metrics", "model", "status"]),
     ("logging", &["cli", "log_lines"]),
     (
         "cli",
         &[
+            "addresses",
             "agent",
             "config",
             "ipvs",

@@ -18,6 +18,8 @@ const QUEUE: usize = 64;
 pub enum Request {
     /// What is known now, on a table read at most `max_age` ago (or a failed attempt to read it).
     View { max_age: Duration, reply: oneshot::Sender<Arc<View>> },
+    /// What is known now, whatever its age.
+    ViewAtOnce { reply: oneshot::Sender<Arc<View>> },
     /// One probe of each check (or of the named one), now; moves no verdict and no metric.
     Probe {
         service: ServiceKey,
@@ -67,6 +69,12 @@ impl Handle {
     pub async fn view(&self, max_age: Duration) -> Result<Arc<View>, AgentGone> {
         let (reply, answer) = oneshot::channel();
         self.requests.send(Request::View { max_age, reply }).await.map_err(|_| AgentGone)?;
+        answer.await.map_err(|_| AgentGone)
+    }
+
+    pub async fn view_at_once(&self) -> Result<Arc<View>, AgentGone> {
+        let (reply, answer) = oneshot::channel();
+        self.requests.send(Request::ViewAtOnce { reply }).await.map_err(|_| AgentGone)?;
         answer.await.map_err(|_| AgentGone)
     }
 

@@ -63,6 +63,19 @@ pub fn note(note: &Note) {
         }
         Note::TableBack => info!("the IPVS table is read again"),
         Note::TableLost(failure) => error!(%failure, "no IPVS table"),
+        Note::VipMoved { addr, present: true } => {
+            info!(vip = %addr, "the virtual address is on this director now")
+        }
+        Note::VipMoved { addr, present: false } => {
+            info!(vip = %addr, "the virtual address has left this director")
+        }
+        Note::AddressesLost(why) => {
+            warn!(
+                why,
+                "the addresses of this machine cannot be followed: who holds a virtual address is not known, and this director counts as active"
+            );
+        }
+        Note::AddressesBack => info!("the addresses of this machine are followed again"),
         Note::Drift { kind, service } => {
             warn!(virtual_server = %service, %kind, "the table is not as the configuration expects");
         }

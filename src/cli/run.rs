@@ -12,17 +12,19 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 
 use super::exit;
+use super::exporter::{Exporter, ExporterArgs};
+use crate::addresses::Watcher;
 use crate::agent::{self, Ended, Handle, Parts};
 use crate::config::{self, Config, ListenAddr, LoadError, Settings};
 use crate::ipvs::Table;
 use crate::logging::LogArgs;
 use crate::logic::{Origin, Start};
-use crate::metrics::{self, Machinery};
-use crate::model::{Family, Mode, ReadFailure, SharedTelemetry, View};
+use crate::metrics::Machinery;
+use crate::model::{Family, Mode, ReadFailure, SharedTelemetry};
 use crate::os::{self, Clock, Signal, Signals};
 use crate::probe::Prober;
 use crate::state_file::{Opened, PidLock, StateDirectory};
-use crate::web::{self, Exposition, Options, ReloadRefused, Reloads, Web};
+use crate::web::{self, Access, Options, ReloadRefused, Reloads, Web};
 use reload::Reload;
 
 pub const DEFAULT_CONFIG: &str = "/etc/lvs-agent/config.toml";
@@ -76,6 +78,8 @@ pub struct RunArgs {
     #[arg(long = "ipvs.table", value_name = "FILE", env = "LVS_AGENT_IPVS_TABLE")]
     pub table: Option<PathBuf>,
     #[command(flatten)]
+    pub exporter: ExporterArgs,
+    #[command(flatten)]
     pub log: LogArgs,
 }
 
@@ -102,7 +106,15 @@ impl Failure {
 
 /// The configuration as the file and the flags say together.
 fn effective_config(args: &RunArgs) -> Result<Config, Failure> {
-    load_config(args.config.as_deref()).map(|config| flags_over(config, args))
+    let mut config = load_config(args.config.as_deref()).map(|config| flags_over(config, args))?;
+    let web_config = &mut config.settings.web_config;
+    if let Some(path) = &args.exporter.web_config {
+        *web_config = Some(path.clone());
+    } else if let Some(named) = web_config.take() {
+        let file = args.config.as_deref().unwrap_or(Path::new(DEFAULT_CONFIG));
+        *web_config = Some(file.parent().unwrap_or(Path::new("")).join(named));
+    }
+    Ok(config)
 }
 
 /// The configuration of the named file, else of the usual one, else none: exporter only.
@@ -176,6 +188,8 @@ pub async fn serve(
     let origin = origin(&table)?;
     let table_lock = lock_table(&config, &origin)?;
     let Opened { directory: state, ledger } = open_state(&config)?;
+    let access = config.settings.web_config.as_deref().map(Access::load).transpose();
+    let access = access.map_err(|e| Failure::new(exit::CONFIG, e))?;
     let listeners = bind(&config.settings)?;
     let control = bind_control(&config)?;
     let start = Start {
@@ -198,7 +212,8 @@ pub async fn serve(
         gzip_level: args.gzip_level,
         ..Options::default()
     };
-    let web = Web::new(options, handle.clone(), Arc::new(Exporter(Machinery::new(telemetry))));
+    let exporter = Exporter::new(Machinery::new(telemetry), &args.exporter);
+    let web = Web::guarded(options, handle.clone(), Arc::new(exporter), access);
     let listening: Vec<SocketAddr> = listeners.iter().filter_map(|l| l.local_addr().ok()).collect();
     let (shutdown, stopping) = watch::channel(false);
     let mut servers = JoinSet::new();
@@ -210,7 +225,9 @@ pub async fn serve(
     }
     let prober = Prober::new(clock);
     let state = agent::State::new(config.settings.state_directory.clone(), state);
-    let mut agent = tokio::spawn(agent::run(Parts { clock, start, table, prober, state, requests }));
+    let addresses = table.is_of_this_machine().then(Watcher::machine);
+    let parts = Parts { clock, start, table, prober, addresses, state, requests };
+    let mut agent = tokio::spawn(agent::run(parts));
     say_started(&config, &listening, announce);
     os::notify(NotifyState::Ready);
 
@@ -379,28 +396,6 @@ fn say_started(config: &Config, listening: &[SocketAddr], announce: Announce) {
                 show(*first);
             }
         }
-    }
-}
-
-/// Metrics for the web server.
-struct Exporter(Machinery);
-
-impl Exposition for Exporter {
-    fn encode(
-        &self,
-        view: &Arc<View>,
-        format: metrics::Format,
-        out: &mut dyn std::fmt::Write,
-    ) -> Result<(), String> {
-        metrics::encode(view, &self.0, format, out).map_err(|e| e.to_string())
-    }
-
-    fn request_started(&self) {
-        self.0.http_requests_in_flight().inc();
-    }
-
-    fn request_ended(&self) {
-        self.0.http_requests_in_flight().dec();
     }
 }
 

@@ -14,17 +14,28 @@ use crate::model::{
 pub(super) fn of(policy: &Policy, settings: &Settings) -> u64 {
     let mut writer = Writer { state: FNV_OFFSET };
     // Destructured whole, here and below: a new field does not compile until it is written.
-    let Policy { mode, poll_interval, ledger_max_age, suspect_self_percent, restore_on_exit, services } =
-        policy;
+    let Policy {
+        mode,
+        poll_interval,
+        ledger_max_age,
+        suspect_self_percent,
+        restore_on_exit,
+        vips,
+        vip_sharing,
+        services,
+    } = policy;
     writer.text(mode.map_or("", |mode| mode.as_str()));
     writer.duration(*poll_interval);
     writer.duration(*ledger_max_age);
     writer.number(u64::from(*suspect_self_percent));
     writer.number(u64::from(*restore_on_exit));
+    writer.list(&vips.iter().collect::<Vec<_>>(), |w, vip| w.text(&vip.to_string()));
+    writer.text(vip_sharing.as_str());
     writer.list(services, Writer::service);
-    let Settings { listen, telemetry_path, state_directory, control_socket } = settings;
+    let Settings { listen, telemetry_path, web_config, state_directory, control_socket } = settings;
     writer.list(listen, |w, listen| w.text(&listen.to_string()));
     writer.text(telemetry_path);
+    writer.option(web_config.as_ref(), |w, path| w.bytes(path.as_os_str().as_encoded_bytes()));
     writer.bytes(state_directory.as_os_str().as_encoded_bytes());
     writer.bytes(control_socket.as_os_str().as_encoded_bytes());
     (writer.state >> 48) ^ (writer.state & ((1 << 48) - 1))

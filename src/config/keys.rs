@@ -80,11 +80,12 @@ pub static TOP: Section = Section {
         key("state", "a table, [state]", Otherwise("its keys' defaults")),
         key("control", "a table, [control]", Otherwise("its keys' defaults")),
         key("ipvs", "a table, [ipvs]", Otherwise("its keys' defaults")),
+        key("director", "a table, [director]", Otherwise("its keys' defaults")),
         key("defaults", "a table, [defaults]", Otherwise("its keys' defaults")),
         key("check", "tables, [check.NAME], at most 1,000", Otherwise("no checks")),
         key("service", "tables in a list, [[service]], at most 10,000", Otherwise("nothing is managed")),
     ],
-    later: &["director"],
+    later: &[],
 };
 
 pub static WEB: Section = Section {
@@ -96,8 +97,9 @@ pub static WEB: Section = Section {
             "a path of its own, such as \"/metrics\" (not \"/\", nor below /-/ or /api/)",
             Value("\"/metrics\""),
         ),
+        key("config-file", "the path of a YAML file", Otherwise("plain HTTP, everybody may read")),
     ],
-    later: &["config-file"],
+    later: &[],
 };
 
 pub static STATE: Section = Section {
@@ -118,6 +120,19 @@ pub static CONTROL: Section = Section {
 pub static IPVS: Section = Section {
     title: "[ipvs]",
     keys: &[key("poll-interval", "a duration from 100ms to 1m, such as \"2s\"", Value("\"2s\""))],
+    later: &[],
+};
+
+pub static DIRECTOR: Section = Section {
+    title: "[director]",
+    keys: &[
+        key(
+            "vips",
+            "a list of IP addresses, such as [\"10.10.0.100\"]",
+            Otherwise("the addresses of the table's virtual servers"),
+        ),
+        key("vip-sharing", "\"exclusive\" or \"shared\"", Value("\"exclusive\"")),
+    ],
     later: &[],
 };
 
@@ -223,7 +238,8 @@ pub static SERVICE: Section = Section {
 };
 
 /// Every section, in the order of the manual.
-pub static SECTIONS: [&Section; 8] = [&TOP, &WEB, &STATE, &CONTROL, &IPVS, &DEFAULTS, &CHECK, &SERVICE];
+pub static SECTIONS: [&Section; 9] =
+    [&TOP, &WEB, &STATE, &CONTROL, &IPVS, &DIRECTOR, &DEFAULTS, &CHECK, &SERVICE];
 
 impl Section {
     pub(super) fn key(&self, name: &str) -> Option<&'static Key> {

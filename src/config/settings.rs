@@ -1,5 +1,6 @@
-//! `[web]`, `[state]`, `[control]` and `[ipvs]`.
+//! `[web]`, `[state]`, `[control]`, `[ipvs]` and `[director]`.
 
+use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -10,8 +11,9 @@ use super::keys;
 use super::problem::{Faults, quote};
 use super::reader::{Bad, Placed, Reader};
 use super::values::{duration, text};
-use crate::model::Policy;
+use crate::model::{Policy, VipSharing};
 
+const MAX_VIPS: usize = 10_000;
 const MAX_LISTENERS: usize = 16;
 /// `sun_path` of sockaddr_un is 108 bytes with its terminator (unix(7)).
 const MAX_SOCKET_PATH_BYTES: usize = 107;
@@ -21,6 +23,8 @@ const MAX_SOCKET_PATH_BYTES: usize = 107;
 pub struct Settings {
     pub listen: Vec<ListenAddr>,
     pub telemetry_path: String,
+    /// As written; relative to the configuration's own directory.
+    pub web_config: Option<PathBuf>,
     pub state_directory: PathBuf,
     pub control_socket: PathBuf,
 }
@@ -34,6 +38,7 @@ impl Default for Settings {
                 port: 10190,
             }],
             telemetry_path: "/metrics".to_owned(),
+            web_config: None,
             state_directory: PathBuf::from("/var/lib/lvs-agent"),
             control_socket: PathBuf::from("/run/lvs-agent/control.sock"),
         }
@@ -52,6 +57,12 @@ impl Settings {
         if let Some(path) = reader.optional("telemetry-path", telemetry_path) {
             self.telemetry_path = path;
         }
+        self.web_config = reader.optional("config-file", |value| match text(value)? {
+            path if path.is_empty() || path.contains('\0') => {
+                Err(Bad::Form(format!("{} is no path", quote(path))))
+            }
+            path => Ok(PathBuf::from(path)),
+        });
         reader.finish();
     }
 
@@ -95,6 +106,38 @@ pub(super) fn read_ipvs(table: Table<'_>, faults: &mut Faults) -> Duration {
     let poll = reader.optional("poll-interval", duration(POLL)).unwrap_or(Policy::DEFAULT_POLL_INTERVAL);
     reader.finish();
     poll
+}
+
+/// The virtual addresses that the table does not show, and how many directors may hold one.
+pub(super) fn read_director(table: Table<'_>, policy: &mut Policy, faults: &mut Faults) {
+    let Some(Placed { value, place }) = table else { return };
+    let mut reader = Reader::new(&keys::DIRECTOR, place, value, faults);
+    let vips = reader.list("vips", |value| {
+        let written = text(value)?;
+        let addr = written.parse::<IpAddr>();
+        let addr = addr.map_err(|_| Bad::Form(format!("{} is no IP address", quote(written))))?;
+        if addr.is_unspecified() || addr.is_multicast() {
+            return Err(Bad::Form(format!("{addr} is no address that a director can hold")));
+        }
+        Ok(addr)
+    });
+    if let Some(list) = vips {
+        if list.value.len() > MAX_VIPS {
+            let message = format!("has {} addresses: at most {MAX_VIPS}", list.value.len());
+            reader.faults.fault(&list.place, message);
+        }
+        for Placed { value, place } in list.value {
+            if !policy.vips.insert(value) {
+                reader.faults.fault(&place, format!("{value} is there twice"));
+            }
+        }
+    }
+    let sharing = reader.optional("vip-sharing", |value| {
+        let word = text(value)?;
+        VipSharing::from_word(word).ok_or_else(|| Bad::Form(format!("{} is unknown", quote(word))))
+    });
+    policy.vip_sharing = sharing.unwrap_or(policy.vip_sharing);
+    reader.finish();
 }
 
 fn read_listen(reader: &mut Reader<'_, '_>) -> Option<Vec<ListenAddr>> {

@@ -15,6 +15,7 @@ use super::pause::Watch;
 use super::probes::Probes;
 use super::service::{ServiceState, count};
 use super::stop::Stop;
+use super::vips::Vips;
 use crate::model::{
     ConfigFacts, DestKey, Direction, DriftKind, Histogram, Mono, Now, Policy, ProbeReport, ReadFailure,
     ServiceKey, SkipReason, Snapshot, Verdict, Wall, WeightChange,
@@ -61,6 +62,7 @@ pub struct Controller {
     /// Services that were written to and not read since: their rows in the snapshot are of before.
     pub(super) unclear: BTreeSet<ServiceKey>,
     pub(super) suspicion: Suspicion,
+    pub(super) vips: Vips,
     /// Services to be planned anew.
     pub(super) dirty: BTreeSet<ServiceKey>,
     /// The next step of a ramp, the end of a hold-down or of flapping, by service.
@@ -148,6 +150,7 @@ impl Controller {
             limited_since: None,
             unclear: BTreeSet::new(),
             suspicion: Suspicion::default(),
+            vips: Vips::default(),
             dirty: BTreeSet::new(),
             alarms: Alarms::default(),
             absent: BTreeSet::new(),
@@ -185,6 +188,7 @@ impl Controller {
             Event::LedgerOpened { result, again } => self.ledger_opened(result, again, now, &mut out),
             Event::WeightsSet(report) => self.weights_set(report, now, &mut out),
             Event::Hand { id, request } => self.hand(id, &request, now, &mut out),
+            Event::Addresses(result) => self.vips.addresses(result, &self.policy, now, &mut out),
             Event::Stopping => self.stop(),
             Event::ViewWanted { max_age } => self.view_wanted(max_age, now, &mut out),
         }
@@ -269,6 +273,7 @@ impl Controller {
     fn policy_loaded(&mut self, policy: Arc<Policy>, hash: u64, now: Now, out: &mut Vec<Command>) {
         self.policy = policy;
         self.config = ConfigFacts { last_load_successful: true, last_success: now.wall, hash };
+        self.vips.take_up(&self.policy);
         self.missing.clear();
         self.noted_unmanaged.clear();
         let policy = self.policy.clone();
@@ -322,7 +327,10 @@ impl Controller {
         match &self.snapshot {
             None => true,
             // Where nothing is attended to nothing is polled: a scrape reads anew, and what it got is fresh.
-            Some(_) if !self.attends() && self.read_failure.is_none() => false,
+            Some(_) if !self.attends() && self.read_failure.is_none() => {
+                // Unless the kernel does not answer.
+                self.reading.is_some_and(|since| now.since(since) > limit)
+            }
             Some(snapshot) => now.since(snapshot.taken.mono) > limit,
         }
     }

@@ -1,13 +1,15 @@
 //! Everything that the controller can learn and everything that it can do.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use super::guard::Tally;
 use super::ledger::{Entry, LapseReason, Ledger};
 use crate::model::{
-    DestKey, Direction, DriftKind, HandDone, HandRefused, HandRequest, HeldReason, OnFailure, Policy,
-    ProbeReport, ReadFailure, ServiceKey, Snapshot, Target, Verdict, View, Weight, WeightChange, WriteReport,
+    DestKey, Direction, DriftKind, HandDone, HandRefused, HandRequest, HeldReason, LocalAddresses, OnFailure,
+    Policy, ProbeReport, ReadFailure, ServiceKey, Snapshot, Target, Verdict, View, Weight, WeightChange,
+    WriteReport,
 };
 
 /// Names a [`Target`] for the time it is probed; never used again for another one.
@@ -33,6 +35,8 @@ pub enum Event {
     LedgerOpened { result: Result<Option<Ledger>, String>, again: bool },
     /// The answer to [`Command::SetWeights`].
     WeightsSet(WriteReport),
+    /// The addresses of this machine, whenever they changed; or why they cannot be followed any more.
+    Addresses(Result<Arc<LocalAddresses>, String>),
     /// The agent is to end: what is under way is brought to its end, and nothing new is begun but what
     /// `restore-on-exit` asks for.
     Stopping,
@@ -132,6 +136,13 @@ pub enum Note {
     /// The table is read again, after failures.
     TableBack,
     TableLost(ReadFailure),
+    /// A virtual address came to this director, or left it.
+    VipMoved {
+        addr: IpAddr,
+        present: bool,
+    },
+    AddressesLost(String),
+    AddressesBack,
     Drift {
         kind: DriftKind,
         service: ServiceKey,

@@ -30,8 +30,10 @@ impl Controller {
             ready: self.ready(now),
             snapshot,
             read_failure: self.read_failure.clone(),
+            overdue: false,
             services,
             ledger: self.keeper.view(),
+            vips: self.vips.view(self.policy.vip_sharing),
             machinery: MachineryView {
                 probes_in_flight: self.probes.in_flight(),
                 probes_in_flight_limit: self.probes.in_flight_limit(),
@@ -43,6 +45,11 @@ impl Controller {
                 drift: self.drift.clone(),
             },
         }
+    }
+
+    /// What is known now, for whoever cannot wait for the read that is under way.
+    pub fn view_at_once(&mut self, now: Now) -> View {
+        View { overdue: self.reading.is_some(), ..self.view(now) }
     }
 
     /// What a probe by hand has to probe: the named check, or all of them.

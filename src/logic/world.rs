@@ -303,7 +303,7 @@ impl World {
         }
     }
 
-    fn snapshot(&self) -> Snapshot {
+    pub fn snapshot(&self) -> Snapshot {
         Snapshot {
             taken: self.now,
             duration: Duration::ZERO,

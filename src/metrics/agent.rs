@@ -6,9 +6,15 @@ use std::time::Duration;
 use super::catalogue as m;
 use super::exposition::{Families, bare, bare_if, flag};
 use super::machinery::MachineryFacts;
+use super::selection::{Dropped, SeriesGroup};
 use crate::model::{Mode, NetlinkTelemetry, SkipReason, View};
 
-pub(super) fn encode(out: &mut Families, view: &View, facts: &MachineryFacts) -> fmt::Result {
+pub(super) fn encode(
+    out: &mut Families,
+    view: &View,
+    facts: &MachineryFacts,
+    dropped: &Dropped,
+) -> fmt::Result {
     out.info(
         m::BUILD_INFO,
         [[
@@ -21,7 +27,11 @@ pub(super) fn encode(out: &mut Families, view: &View, facts: &MachineryFacts) ->
     collectors(out, view, facts)?;
     netlink(out, &facts.netlink)?;
     work(out, view)?;
-    out.gauge(m::HTTP_REQUESTS_IN_FLIGHT, bare(facts.http_requests_in_flight))
+    out.gauge(m::HTTP_REQUESTS_IN_FLIGHT, bare(facts.http_requests_in_flight))?;
+    out.gauge(
+        m::SERIES_DROPPED,
+        SeriesGroup::ALL.map(|group| ([("group", group.as_str())], dropped.series(group))),
+    )
 }
 
 fn configuration(out: &mut Families, view: &View) -> fmt::Result {
@@ -34,11 +44,12 @@ fn configuration(out: &mut Families, view: &View) -> fmt::Result {
 
 fn collectors(out: &mut Families, view: &View, facts: &MachineryFacts) -> fmt::Result {
     let snapshot = view.snapshot.as_ref();
-    let ipvs = view.read_failure.is_none() && snapshot.is_some();
+    let ipvs = view.read_failure.is_none() && !view.overdue && snapshot.is_some();
     out.gauge(
         m::COLLECTOR_SUCCESS,
-        [("ipvs", ipvs), ("process", facts.process.is_some())]
-            .map(|(collector, worked)| ([("collector", collector)], flag(worked))),
+        [("ipvs", Some(ipvs)), ("addresses", view.vips.watched), ("process", Some(facts.process.is_some()))]
+            .into_iter()
+            .filter_map(|(collector, worked)| Some(([("collector", collector)], flag(worked?)))),
     )?;
     let process = facts.process.as_ref().map(|process| process.duration);
     out.gauge(

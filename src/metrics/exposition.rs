@@ -8,6 +8,7 @@ use prometheus_client::encoding::{
 
 use super::Progress;
 use super::catalogue::{Kind, Metric};
+use super::selection::{Counts, Dropped, Selection};
 use crate::model::{BOUNDS_SECONDS, Histogram};
 
 /// The labels of one row, in the catalogue's order.
@@ -30,13 +31,35 @@ pub(super) fn flag(yes: bool) -> u64 {
 
 /// Writes families of the catalogue, each whole and once. A family without rows is left out.
 pub(super) struct Families<'e, 'p> {
-    encoder: DescriptorEncoder<'e>,
-    progress: &'p Progress,
+    selection: &'p Selection,
+    purpose: Purpose<'e, 'p>,
+}
+
+enum Purpose<'e, 'p> {
+    Write { encoder: DescriptorEncoder<'e>, progress: &'p Progress, dropped: &'p Dropped },
+    Count(Counts),
 }
 
 impl<'e, 'p> Families<'e, 'p> {
-    pub(super) fn new(encoder: DescriptorEncoder<'e>, progress: &'p Progress) -> Families<'e, 'p> {
-        Families { encoder, progress }
+    pub(super) fn new(
+        encoder: DescriptorEncoder<'e>,
+        progress: &'p Progress,
+        selection: &'p Selection,
+        dropped: &'p Dropped,
+    ) -> Families<'e, 'p> {
+        Families { selection, purpose: Purpose::Write { encoder, progress, dropped } }
+    }
+
+    /// Writes nothing, only counts what would be written.
+    pub(super) fn counting(selection: &'p Selection) -> Families<'e, 'p> {
+        Families { selection, purpose: Purpose::Count(Counts::default()) }
+    }
+
+    pub(super) fn counted(self) -> Counts {
+        match self.purpose {
+            Purpose::Count(counts) => counts,
+            Purpose::Write { .. } => Counts::default(),
+        }
     }
 
     pub(super) fn gauge<'r, const N: usize, S: EncodeLabelValue + 'r, V: EncodeGaugeValue>(
@@ -93,13 +116,24 @@ impl<'e, 'p> Families<'e, 'p> {
         write: impl Fn(&mut MetricEncoder<'_>, &Labels<'r, N, S>, &V) -> fmt::Result,
     ) -> fmt::Result {
         debug_assert_eq!(metric.kind, kind, "{}: not what the catalogue says", metric.name);
+        if !self.selection.has(metric) {
+            return Ok(());
+        }
+        let (encoder, progress) = match &mut self.purpose {
+            Purpose::Count(counts) => {
+                counts.add(metric, rows.into_iter().count());
+                return Ok(());
+            }
+            Purpose::Write { dropped, .. } if dropped.has(metric) => return Ok(()),
+            Purpose::Write { encoder, progress, .. } => (encoder, progress),
+        };
         let mut rows = rows.into_iter().peekable();
         if rows.peek().is_none() {
             return Ok(());
         }
-        self.progress.begin(metric);
+        progress.begin(metric);
         let (unit, kind) = (metric.unit.of_the_crate(), metric.kind.of_the_crate());
-        let mut family = self.encoder.encode_descriptor(metric.stem(), metric.help, unit.as_ref(), kind)?;
+        let mut family = encoder.encode_descriptor(metric.stem(), metric.help, unit.as_ref(), kind)?;
         for (labels, value) in rows {
             debug_assert!(
                 labels.iter().map(|(name, _)| name).eq(metric.labels),

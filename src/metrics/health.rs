@@ -31,7 +31,8 @@ pub(super) fn encode(out: &mut Families, view: &View) -> fmt::Result {
     out.counter(
         m::DRIFT,
         DriftKind::ALL.map(|kind| ([("kind", kind.as_str())], drift.get(&kind).copied().unwrap_or(0))),
-    )
+    )?;
+    super::vips::encode(out, &view.vips)
 }
 
 fn virtual_servers(out: &mut Families, managed: &Managed) -> fmt::Result {

@@ -1,8 +1,12 @@
 //! The shell's own counters, which no [`View`](crate::model::View) holds.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
 use prometheus_client::metrics::gauge::Gauge;
 
 use super::process::{ProcessFacts, ProcessSource};
+use super::selection::Dropped;
 use crate::model::{NetlinkTelemetry, SharedTelemetry};
 
 /// Shared between the parts of the shell that count and the exporter that reads; clones are the same.
@@ -11,16 +15,37 @@ pub struct Machinery {
     telemetry: SharedTelemetry,
     http_requests_in_flight: Gauge,
     process: ProcessSource,
+    /// The limit of series bites, and the log has it.
+    dropping: Arc<AtomicBool>,
 }
 
 impl Machinery {
     pub fn new(telemetry: SharedTelemetry) -> Machinery {
-        Machinery { telemetry, http_requests_in_flight: Gauge::default(), process: ProcessSource::new() }
+        Machinery {
+            telemetry,
+            http_requests_in_flight: Gauge::default(),
+            process: ProcessSource::new(),
+            dropping: Arc::default(),
+        }
     }
 
     /// Incremented when a request arrives, decremented when its answer is out.
     pub fn http_requests_in_flight(&self) -> &Gauge {
         &self.http_requests_in_flight
+    }
+
+    /// Says once that series are left out, until none are.
+    pub(super) fn note_dropped(&self, dropped: &Dropped, limit: usize) {
+        let total = dropped.total();
+        if !self.dropping.swap(total > 0, Ordering::Relaxed) && total > 0 {
+            let groups = dropped.groups();
+            tracing::warn!(
+                series = total,
+                groups,
+                limit,
+                "there are more series than --metrics.max-series: whole groups are left out"
+            );
+        }
     }
 
     /// A copy of everything, for one scrape.

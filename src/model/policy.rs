@@ -1,11 +1,12 @@
 //! What the configuration asks for.
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::{Check, Family, Protocol, ServiceKey, words};
+use super::{Check, Family, Protocol, ServiceKey, VipSharing, words};
 
 words! {
     Mode {
@@ -53,6 +54,9 @@ pub struct Policy {
     /// While this share of all targets (1 to 100) failed their last conclusive probe, the director is
     /// the suspect and nothing is taken (trap 26).
     pub suspect_self_percent: u8,
+    /// Virtual addresses beside those of the table's services: the ones behind firewall marks.
+    pub vips: BTreeSet<IpAddr>,
+    pub vip_sharing: VipSharing,
     /// A clean stop gives back what checks took.
     pub restore_on_exit: bool,
     /// In file order; the first that matches a virtual server has it.
@@ -71,6 +75,8 @@ impl Policy {
             poll_interval: Self::DEFAULT_POLL_INTERVAL,
             ledger_max_age: Self::DEFAULT_LEDGER_MAX_AGE,
             suspect_self_percent: Self::DEFAULT_SUSPECT_SELF_PERCENT,
+            vips: BTreeSet::new(),
+            vip_sharing: VipSharing::Exclusive,
             restore_on_exit: false,
             services: Vec::new(),
         }

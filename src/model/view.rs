@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use super::{
     Check, DestKey, FailReason, Histogram, LocalReason, Mode, Now, OnFailure, Outcome, Phase, Policy,
-    ReadFailure, ServiceKey, SkipReason, Snapshot, Wall, Weight, words,
+    ReadFailure, ServiceKey, SkipReason, Snapshot, VipsView, Wall, Weight, words,
 };
 
 words! {
@@ -88,9 +88,12 @@ pub struct View {
     pub snapshot: Option<Arc<Snapshot>>,
     /// Why the last read failed; `None` if it was whole or there was none yet.
     pub read_failure: Option<ReadFailure>,
+    /// The read that this view was to wait for has not ended in time.
+    pub overdue: bool,
     /// One for each virtual server of `snapshot`, in its order.
     pub services: Vec<ServiceView>,
     pub ledger: LedgerView,
+    pub vips: VipsView,
     pub machinery: MachineryView,
 }
 

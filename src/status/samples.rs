@@ -163,8 +163,10 @@ pub(crate) fn view(services: Vec<ServiceView>, snapshot: Option<Snapshot>) -> Vi
         ready: Ok(()),
         snapshot: snapshot.map(Arc::new),
         read_failure: None,
+        overdue: false,
         services,
         ledger: LedgerView::default(),
+        vips: VipsView { active: Some(true), ..VipsView::default() },
         machinery: MachineryView::default(),
     }
 }

@@ -1,11 +1,12 @@
 //! The telemetry path: which format and encoding the client gets.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use http::HeaderMap;
 use http::header::{ACCEPT, ACCEPT_ENCODING, AsHeaderName};
 
-use crate::metrics::Format;
+use crate::metrics::{Format, Part, Selection};
 
 /// OpenMetrics where the client asks for it by name and likes it no less than text; every
 /// client reads text 0.0.4, so all else, the unknown and the invalid get that.
@@ -47,6 +48,33 @@ pub(super) fn accepts_gzip(headers: &HeaderMap) -> bool {
     }
     let gzip = gzip.or(any).unwrap_or(0.0);
     gzip > 0.0 && gzip >= identity.unwrap_or(0.0)
+}
+
+/// `collect[]=PART` and `exclude[]=PART`, each as often as wanted; other parameters are somebody else's.
+pub(super) fn selection(query: &str) -> Result<Selection, String> {
+    let mut selection = Selection::default();
+    let mut collect = BTreeSet::new();
+    for (name, value) in form_urlencoded::parse(query.as_bytes()) {
+        let wanted = match &*name {
+            "collect[]" => true,
+            "exclude[]" => false,
+            _ => continue,
+        };
+        let part = Part::from_word(&value).ok_or_else(|| {
+            let known = Part::ALL.map(|part| part.as_str()).join(", ");
+            // What the client wrote is not shown: it may be anything.
+            format!("{name} names no part of the metrics; there are: {known}")
+        })?;
+        if wanted {
+            collect.insert(part);
+        } else {
+            selection.exclude(part);
+        }
+    }
+    if !collect.is_empty() {
+        selection.keep_only(&collect);
+    }
+    Ok(selection)
 }
 
 /// How long the client waits for the answer, less what sending it takes.
@@ -176,6 +204,28 @@ mod tests {
         for (lines, expected) in cases {
             assert_eq!(accepts_gzip(&headers("accept-encoding", lines)), expected, "{lines:?}");
         }
+    }
+
+    #[test]
+    fn parts_are_chosen_by_name() {
+        use Part::{Addresses, Agent, Checks, Ipvs, Process, RealServerTraffic};
+        let without = |parts: &[Part]| {
+            let mut selection = Selection::default();
+            parts.iter().for_each(|part| selection.exclude(*part));
+            Ok(selection)
+        };
+        assert_eq!(selection(""), without(&[]));
+        assert_eq!(selection("target=a&x"), without(&[]));
+        let rest = [RealServerTraffic, Checks, Addresses, Agent];
+        // As Prometheus writes `params`, and as people do.
+        assert_eq!(selection("collect%5B%5D=ipvs&collect%5B%5D=process"), without(&rest));
+        assert_eq!(selection("collect[]=ipvs&collect[]=process"), without(&rest));
+        assert_eq!(selection("exclude[]=real_server_traffic"), without(&[RealServerTraffic]));
+        let both = without(&[RealServerTraffic, Checks, Addresses, Agent, Process, Ipvs]);
+        assert_eq!(selection("collect[]=ipvs&exclude[]=ipvs"), both);
+        let error = selection("collect[]=<b>").unwrap_err();
+        assert!(error.starts_with("collect[] names no part") && error.ends_with("agent, process"), "{error}");
+        assert!(selection("exclude[]=").is_err());
     }
 
     #[test]

@@ -10,6 +10,7 @@ use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Sleep, sleep};
 
+use super::Options;
 use super::server::Activity;
 
 pub(super) struct GuardedIo<S> {
@@ -17,20 +18,27 @@ pub(super) struct GuardedIo<S> {
     activity: Arc<Activity>,
     header_timeout: Duration,
     write_timeout: Duration,
+    answer_timeout: Duration,
     /// Runs from the first byte of a head until its request is counted.
     head: Option<(u64, Pin<Box<Sleep>>)>,
+    /// Runs from the first byte of the answer to a request until the next request.
+    answer: Option<(u64, Pin<Box<Sleep>>)>,
     /// Runs while the peer takes nothing.
     stalled: Option<Pin<Box<Sleep>>>,
 }
 
 impl<S> GuardedIo<S> {
-    pub(super) fn new(
-        stream: S,
-        activity: Arc<Activity>,
-        header_timeout: Duration,
-        write_timeout: Duration,
-    ) -> GuardedIo<S> {
-        GuardedIo { stream, activity, header_timeout, write_timeout, head: None, stalled: None }
+    pub(super) fn new(stream: S, activity: Arc<Activity>, options: &Options) -> GuardedIo<S> {
+        GuardedIo {
+            stream,
+            activity,
+            header_timeout: options.header_timeout,
+            write_timeout: options.write_timeout,
+            answer_timeout: options.answer_timeout,
+            head: None,
+            answer: None,
+            stalled: None,
+        }
     }
 
     /// `Err` once a head has been under way for too long.
@@ -43,6 +51,22 @@ impl<S> GuardedIo<S> {
         match timer.as_mut().poll(cx) {
             Poll::Ready(()) => {
                 Err(io::Error::new(io::ErrorKind::TimedOut, "the request's head took too long"))
+            }
+            Poll::Pending => Ok(()),
+        }
+    }
+
+    /// `Err` once an answer has been under way for too long.
+    fn check_answer(&mut self, cx: &mut Context<'_>) -> io::Result<()> {
+        let request = self.activity.requests();
+        let timeout = self.answer_timeout;
+        let (of, timer) = self.answer.get_or_insert_with(|| (request, Box::pin(sleep(timeout))));
+        if *of != request {
+            (*of, *timer) = (request, Box::pin(sleep(timeout)));
+        }
+        match timer.as_mut().poll(cx) {
+            Poll::Ready(()) => {
+                Err(io::Error::new(io::ErrorKind::TimedOut, "the client took too long over its answer"))
             }
             Poll::Pending => Ok(()),
         }
@@ -82,6 +106,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for GuardedIo<S> {
 
 impl<S: AsyncWrite + Unpin> AsyncWrite for GuardedIo<S> {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        self.check_answer(cx)?;
         let result = Pin::new(&mut self.stream).poll_write(cx, buf);
         self.wrote(cx, result)
     }
@@ -91,6 +116,7 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for GuardedIo<S> {
         cx: &mut Context<'_>,
         bufs: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
+        self.check_answer(cx)?;
         let result = Pin::new(&mut self.stream).poll_write_vectored(cx, bufs);
         self.wrote(cx, result)
     }

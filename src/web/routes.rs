@@ -10,7 +10,7 @@ use hyper::body::Incoming;
 use hyper::{Request, Response};
 use tokio::sync::Semaphore;
 
-use super::exposition::{accepts_gzip, negotiate, scrape_budget};
+use super::exposition::{accepts_gzip, negotiate, scrape_budget, selection};
 use super::server::Answering;
 use super::stream::{Body, Stream};
 use super::{Exposition, Surface, Web, api, index, reload};
@@ -100,8 +100,25 @@ pub(super) async fn answer(
     answering: Answering,
 ) -> Response<Body> {
     let counted = Counted::start(web.exposition.clone());
-    let response = match Route::find(request.uri().path(), &web.options.telemetry_path, surface) {
-        None => not_found(&web, surface),
+    let admitted = match (&web.access, surface) {
+        (Some(access), Surface::Tcp) => access.admit(request.headers()).await.map(Some),
+        (Some(_), Surface::Unix) | (None, _) => Ok(None),
+    };
+    let (response, rules) = match admitted {
+        Ok(rules) => (routed(&web, surface, request).await, rules),
+        Err(refusal) => (refusal, None),
+    };
+    let (mut parts, body) = response.into_parts();
+    parts.headers.insert("X-Content-Type-Options", HeaderValue::from_static("nosniff"));
+    for (name, value) in rules.iter().flat_map(|rules| &rules.headers) {
+        parts.headers.insert(name, value.clone());
+    }
+    Response::from_parts(parts, body.keeping((answering, counted)))
+}
+
+async fn routed(web: &Arc<Web>, surface: Surface, request: Request<Incoming>) -> Response<Body> {
+    match Route::find(request.uri().path(), &web.options.telemetry_path, surface) {
+        None => not_found(web, surface),
         Some(route) if !route.allows(request.method()) => {
             let mut response = text(StatusCode::METHOD_NOT_ALLOWED, format!("only {}\n", route.allowed()));
             response.headers_mut().insert(ALLOW, HeaderValue::from_static(route.allowed()));
@@ -109,11 +126,8 @@ pub(super) async fn answer(
         }
         // Says only that the process lives, so it says it under any load.
         Some(Route::Healthy) => text(StatusCode::OK, "healthy\n"),
-        Some(route) => limited(&web, surface, route, request).await,
-    };
-    let (mut parts, body) = response.into_parts();
-    parts.headers.insert("X-Content-Type-Options", HeaderValue::from_static("nosniff"));
-    Response::from_parts(parts, body.keeping((answering, counted)))
+        Some(route) => limited(web, surface, route, request).await,
+    }
 }
 
 async fn limited(
@@ -135,7 +149,7 @@ async fn limited(
     let response = match route {
         Route::Index => html(index::page(&web.options.telemetry_path)),
         Route::Healthy => text(StatusCode::OK, "healthy\n"),
-        Route::Telemetry => telemetry(web, request.method(), request.headers()).await,
+        Route::Telemetry => telemetry(web, &request).await,
         Route::Ready => ready(web).await,
         Route::Status => match web.view(web.options.view_timeout).await {
             Ok(view) => api::status(web, view, request.method(), request.headers()).await,
@@ -149,15 +163,22 @@ async fn limited(
     response.map(|body| body.keeping(place))
 }
 
-async fn telemetry(web: &Arc<Web>, method: &Method, headers: &HeaderMap) -> Response<Body> {
+async fn telemetry(web: &Arc<Web>, request: &Request<Incoming>) -> Response<Body> {
+    let (method, headers) = (request.method(), request.headers());
+    let selection = match selection(request.uri().query().unwrap_or_default()) {
+        Ok(selection) => selection,
+        Err(error) => return text(StatusCode::BAD_REQUEST, format!("{error}\n")),
+    };
     let view = match web.view(scrape_budget(headers, web.options.view_timeout)).await {
         Ok(view) => view,
         Err(error) => return unavailable(&error),
     };
     let format = negotiate(headers);
     let exposition = web.exposition.clone();
-    streamed(web, method, headers, format.content_type(), move |out| exposition.encode(&view, format, out))
-        .await
+    streamed(web, method, headers, format.content_type(), move |out| {
+        exposition.encode(&view, format, &selection, out)
+    })
+    .await
 }
 
 /// The answer that `produce` writes, compressed if the client takes it.
@@ -191,6 +212,9 @@ pub(super) async fn streamed(
 
 async fn ready(web: &Web) -> Response<Body> {
     match web.view(web.options.view_timeout).await {
+        Ok(view) if view.overdue => {
+            text(StatusCode::SERVICE_UNAVAILABLE, "not ready: the kernel does not answer\n")
+        }
         Ok(view) => match &view.ready {
             Ok(()) => text(StatusCode::OK, "ready\n"),
             Err(reason) => text(StatusCode::SERVICE_UNAVAILABLE, format!("not ready: {reason}\n")),
@@ -198,6 +222,9 @@ async fn ready(web: &Web) -> Response<Body> {
         Err(error) => unavailable(&error),
     }
 }
+
+/// For a view that nothing has to be read for.
+const AT_ONCE: Duration = Duration::from_millis(250);
 
 /// Why there is no view.
 #[derive(Debug, thiserror::Error)]
@@ -209,8 +236,12 @@ pub(super) enum Unavailable {
 }
 
 impl Web {
+    /// A fresh view; from a kernel that does not answer in time, what is known without it.
     pub(super) async fn view(&self, limit: Duration) -> Result<Arc<View>, Unavailable> {
-        match tokio::time::timeout(limit, self.agent.view(self.options.max_view_age)).await {
+        if let Ok(view) = tokio::time::timeout(limit, self.agent.view(self.options.max_view_age)).await {
+            return Ok(view?);
+        }
+        match tokio::time::timeout(AT_ONCE, self.agent.view_at_once()).await {
             Ok(view) => Ok(view?),
             Err(_) => Err(Unavailable::Slow(limit)),
         }

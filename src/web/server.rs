@@ -17,11 +17,12 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, watch};
+use tokio_rustls::TlsAcceptor;
 
 use super::guarded_io::GuardedIo;
 use super::routes::answer;
 use super::stream::Body;
-use super::{Surface, Web};
+use super::{Access, Surface, Web};
 
 /// A request's line and headers; the buffers of one connection.
 const MAX_HEADER_BYTES: usize = 16 * 1024;
@@ -78,10 +79,9 @@ pub(super) async fn serve<L: Listen>(
             continue;
         };
         let (id, activity) = connections.open();
-        let connection = serve_connection(stream, web.clone(), surface, activity, shutdown.clone());
-        let connections = connections.clone();
+        let (web, shutdown, connections) = (web.clone(), shutdown.clone(), connections.clone());
         tokio::spawn(async move {
-            connection.await;
+            wrapped(stream, web, surface, activity, shutdown).await;
             connections.closed(id);
             drop(place);
         });
@@ -109,6 +109,32 @@ async fn stop_asked(shutdown: &mut watch::Receiver<bool>) {
     let _ = shutdown.wait_for(|stop| *stop).await;
 }
 
+/// In TLS, where the listener has it: a client that does not come to an end with its handshake is idle.
+async fn wrapped<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(
+    stream: S,
+    web: Arc<Web>,
+    surface: Surface,
+    activity: Arc<Activity>,
+    mut shutdown: watch::Receiver<bool>,
+) {
+    let access = web.access.as_ref().filter(|_| surface == Surface::Tcp);
+    let Some(tls) = access.and_then(Access::tls) else {
+        return serve_connection(stream, web, surface, activity, shutdown).await;
+    };
+    let handshake = TlsAcceptor::from(tls).accept(stream);
+    let handshake = tokio::time::timeout(web.options.header_timeout, handshake);
+    let accepted = tokio::select! {
+        () = activity.close.notified() => return,
+        () = stop_asked(&mut shutdown) => return,
+        accepted = handshake => accepted,
+    };
+    match accepted {
+        Ok(Ok(stream)) => serve_connection(stream, web, surface, activity, shutdown).await,
+        Ok(Err(error)) => tracing::debug!(%error, "a TLS handshake failed"),
+        Err(_) => tracing::debug!("a TLS handshake took too long"),
+    }
+}
+
 async fn serve_connection<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(
     stream: S,
     web: Arc<Web>,
@@ -117,7 +143,7 @@ async fn serve_connection<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(
     mut shutdown: watch::Receiver<bool>,
 ) {
     let options = &web.options;
-    let io = GuardedIo::new(stream, activity.clone(), options.header_timeout, options.write_timeout);
+    let io = GuardedIo::new(stream, activity.clone(), options);
     let mut builder = http1::Builder::new();
     builder
         .timer(TokioTimer::new())

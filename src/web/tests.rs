@@ -42,6 +42,8 @@ pub(crate) struct FakeExposition {
     pub fail_at: Option<usize>,
     pub panics: bool,
     pub written_bytes: AtomicUsize,
+    /// Of the last request.
+    pub selection: std::sync::Mutex<Option<Selection>>,
     pub in_flight: watch::Sender<usize>,
     /// How each encoding ended.
     pub ended: watch::Sender<Vec<Result<(), String>>>,
@@ -54,6 +56,7 @@ impl Default for FakeExposition {
             fail_at: None,
             panics: false,
             written_bytes: AtomicUsize::new(0),
+            selection: std::sync::Mutex::default(),
             in_flight: watch::channel(0).0,
             ended: watch::channel(Vec::new()).0,
         }
@@ -85,7 +88,14 @@ impl FakeExposition {
 }
 
 impl Exposition for FakeExposition {
-    fn encode(&self, view: &Arc<View>, format: Format, out: &mut dyn fmt::Write) -> Result<(), String> {
+    fn encode(
+        &self,
+        view: &Arc<View>,
+        format: Format,
+        selection: &Selection,
+        out: &mut dyn fmt::Write,
+    ) -> Result<(), String> {
+        *self.selection.lock().unwrap() = Some(selection.clone());
         let result = self.write(view, format, out);
         self.ended.send_modify(|all| all.push(result.clone()));
         result
@@ -105,7 +115,9 @@ pub(crate) fn agent_showing(view: View) -> agent::Handle {
     tokio::spawn(async move {
         while let Some(request) = requests.recv().await {
             match request {
-                agent::Request::View { reply, .. } => drop(reply.send(view.clone())),
+                agent::Request::View { reply, .. } | agent::Request::ViewAtOnce { reply } => {
+                    drop(reply.send(view.clone()));
+                }
                 agent::Request::Probe { .. }
                 | agent::Request::Hand { .. }
                 | agent::Request::Reloaded { .. }

@@ -6,7 +6,10 @@ use crate::golden;
 const VERBS: [&str; 7] = ["run", "demo", "check-config", "status", "drain", "undrain", "probe"];
 
 /// Each with its variable.
-const RUN_FLAGS: [(&str, &str); 11] = [
+const RUN_FLAGS: [(&str, &str); 14] = [
+    ("--web.config.file", "LVS_AGENT_WEB_CONFIG_FILE"),
+    ("--metrics.max-series", "LVS_AGENT_METRICS_MAX_SERIES"),
+    ("--collector.real-server-traffic", "LVS_AGENT_COLLECTOR_REAL_SERVER_TRAFFIC"),
     ("--config <FILE>", "LVS_AGENT_CONFIG"),
     ("--mode <MODE>", "LVS_AGENT_MODE"),
     ("--web.listen-address <ADDR:PORT>", "LVS_AGENT_WEB_LISTEN_ADDRESS"),

@@ -7,7 +7,7 @@ use std::time::Duration;
 use lvs_agent::config::{Config, ListenAddr, Settings};
 use lvs_agent::model::{
     BodyMatch, CheckKind, CheckSpec, Close, Floor, HttpOptions, Mode, OnFailure, Pace, Policy, ScopedAddr,
-    TlsOptions,
+    TlsOptions, VipSharing,
 };
 
 use super::{GENERATED, directory, rendered, valid};
@@ -66,7 +66,9 @@ fn all_defaults() {
 
 #[test]
 fn the_default_settings_are_the_documented_ones() {
-    let Settings { listen, telemetry_path, state_directory, control_socket } = Settings::default();
+    let Settings { listen, telemetry_path, web_config, state_directory, control_socket } =
+        Settings::default();
+    assert_eq!(web_config, None);
     assert_eq!(listen.iter().map(ListenAddr::to_string).collect::<Vec<_>>(), ["[::]:10190"]);
     assert_eq!(telemetry_path, "/metrics");
     assert_eq!(state_directory, Path::new("/var/lib/lvs-agent"));
@@ -77,14 +79,25 @@ fn the_default_settings_are_the_documented_ones() {
 fn every_key_is_taken() {
     let (config, _) = good("full.toml");
     assert_eq!(config.warnings, []);
-    let Settings { listen, telemetry_path, state_directory, control_socket } = &config.settings;
+    let Settings { listen, telemetry_path, web_config, state_directory, control_socket } = &config.settings;
     let listen: Vec<String> = listen.iter().map(ListenAddr::to_string).collect();
     assert_eq!(listen, ["127.0.0.1:9100", "[fe80::1%eth0]:9100"]);
     assert_eq!(telemetry_path, "/lvs/metrics");
+    assert_eq!(web_config.as_deref(), Some(Path::new("tls/web.yml")), "as written");
     assert_eq!(state_directory, Path::new("/srv/lvs"));
     assert_eq!(control_socket, Path::new("/srv/lvs/control.sock"));
-    let Policy { mode, poll_interval, ledger_max_age, suspect_self_percent, restore_on_exit, services } =
-        &config.policy;
+    let Policy {
+        mode,
+        poll_interval,
+        ledger_max_age,
+        suspect_self_percent,
+        restore_on_exit,
+        vips,
+        vip_sharing,
+        services,
+    } = &config.policy;
+    let vips: Vec<String> = vips.iter().map(ToString::to_string).collect();
+    assert_eq!((vips.join(" ").as_str(), *vip_sharing), ("10.10.0.100 2001:db8::1", VipSharing::Shared));
     assert_eq!((*suspect_self_percent, *restore_on_exit), (80, true));
     assert_eq!((*mode, *poll_interval), (Some(Mode::Observe), Duration::from_millis(500)));
     assert_eq!(*ledger_max_age, seconds(24 * 3600));

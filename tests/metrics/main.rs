@@ -2,6 +2,7 @@
 
 mod catalogue;
 mod golden;
+mod limits;
 mod parsed;
 mod prometheus;
 mod promtool;

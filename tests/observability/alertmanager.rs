@@ -35,6 +35,8 @@ const PAIRS: &[(&[&str], &[&str], &[&str])] = &[
         ],
         &["job", "instance"],
     ),
+    (&["IpvsAgentDown"], &["IpvsNoActiveDirector"], &["job"]),
+    (&["IpvsDirectorFailover"], &["IpvsDirectorsDisagree", "IpvsSyncDaemonMissing"], &["job"]),
     (&["IpvsStatsFrozen"], &["IpvsRealServerNoReplies"], &["job", "instance"]),
     (&["IpvsStatsFrozen"], &["IpvsVirtualServerNoTraffic"], &["job"]),
     (

@@ -100,7 +100,7 @@ fn faults_are_seen() {
         of("sum by (le) (rate(lvs_agent_probe_schedule_lag_seconds_bucket{le=\"1.0\", job=\"x\"}[5m]))"),
         ""
     );
-    assert_eq!(of("lvs_director_active == 1"), "lvs_director_active is not in the catalogue");
+    assert_eq!(of("lvs_no_such_thing == 1"), "lvs_no_such_thing is not in the catalogue");
     assert_eq!(of("ipvs_up{virtual_server=\"x\"}"), "ipvs_up has no label virtual_server");
     assert_eq!(of("sum by (vip) (ipvs_up)"), "no metric of it has the label vip");
     assert_eq!(

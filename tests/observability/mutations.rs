@@ -115,6 +115,7 @@ const REPLACEMENTS: &[(&str, &[&str])] = &[
 /// Changes that change nothing, and why.
 const EQUIVALENT: &[(&str, &str, &str)] = &[
     ("IpvsRealServersDown", "sum becomes min", "each sum has one row: it only takes the label `state` away"),
+    ("IpvsMultipleActiveDirectors", "[2m] becomes [1m]", "its `for` and `keep_firing_for` bridge as much"),
     ("IpvsAlertingWatchdog", "keep_firing_for: becomes", "it never stops"),
 ];
 

@@ -102,7 +102,10 @@ async fn waited_through(line: &str, mut views: Vec<Option<View>>) -> Output<u8> 
                     let view = if views.len() > 1 { views.remove(0) } else { views[0].clone() };
                     drop(view.map(|view| reply.send(Arc::new(view))));
                 }
-                Request::Probe { .. } | Request::Reloaded { .. } | Request::Stop => panic!("{request:?}"),
+                Request::ViewAtOnce { .. }
+                | Request::Probe { .. }
+                | Request::Reloaded { .. }
+                | Request::Stop => panic!("{request:?}"),
             }
         }
     });

@@ -208,6 +208,7 @@ impl Sim<'_> {
             | Event::TableRead(Err(_))
             | Event::LedgerSaved { .. }
             | Event::LedgerOpened { .. }
+            | Event::Addresses(_)
             | Event::Stopping
             | Event::Hand { .. }
             | Event::ViewWanted { .. } => {}

@@ -185,6 +185,19 @@ catalogue! {
         "Time between two probes of one real server", "configuration";
     DRIFT: Counter, "lvs_drift_detected_total", &["kind"], One, Stable,
         "Differences between the table and what we wrote or were told to expect: weight, missing_virtual_server", "plan";
+    VIP_PRESENT: Gauge, "lvs_vip_present", &["vip"], One, Stable,
+        "1 if the virtual address is in use on an interface of this director; a row for each one known, those elsewhere too",
+        "rtnetlink; snapshot and configuration name the addresses";
+    VIP_INFO: Info, "lvs_vip_info", &["vip", "interface", "sharing"], One, Stable,
+        "A row for each interface that has the virtual address, one without interface if none has; sharing: exclusive, shared",
+        "rtnetlink, configuration";
+    VIP_TRANSITIONS: Counter, "lvs_vip_transitions_total", &["vip"], One, Stable,
+        "How often the virtual address came to this director or left it: failovers between two scrapes count too", "rtnetlink";
+    VIP_CHANGE: Gauge, "lvs_vip_change_timestamp_seconds", &["vip"], Seconds, Stable,
+        "Time at which the virtual address last came or went; no row before the first time since the start", "rtnetlink";
+    DIRECTOR_ACTIVE: Gauge, "lvs_director_active", NONE, One, Stable,
+        "1 if at least one virtual address is here, none is known, or that cannot be found out; no row before the first look, nor with an embedded table",
+        "rtnetlink";
 
     // The agent itself.
     BUILD_INFO: Info, "lvs_agent_build_info", &["version", "revision", "rustc"], One, Stable,
@@ -198,7 +211,7 @@ catalogue! {
     CONFIG_HASH: Gauge, "lvs_agent_config_hash", NONE, One, Stable,
         "48-bit hash of the effective configuration, exact in a double", "configuration";
     COLLECTOR_SUCCESS: Gauge, "lvs_agent_collector_success", &["collector"], One, Stable,
-        "1 if the collector worked at its last run: ipvs, process", "collectors";
+        "1 if the collector worked at its last run: ipvs, addresses, process", "collectors";
     COLLECTOR_DURATION: Gauge, "lvs_agent_collector_duration_seconds", &["collector"], Seconds, Stable,
         "Duration of the collector's last successful run", "collectors";
     SNAPSHOT_TIMESTAMP: Gauge, "lvs_agent_snapshot_timestamp_seconds", NONE, Seconds, Stable,
@@ -235,6 +248,9 @@ catalogue! {
         "Probes not started: no_port, in_flight_limit, fd_reserve, overdue", "schedule";
     HTTP_REQUESTS_IN_FLIGHT: Gauge, "lvs_agent_http_requests_in_flight", NONE, One, Diagnostic,
         "HTTP requests being answered, this one included", "web";
+    SERIES_DROPPED: Gauge, "lvs_agent_series_dropped", &["group"], One, Stable,
+        "Series left out of this scrape by --metrics.max-series; groups go whole, the rows of single real servers first",
+        "this scrape";
 
     PROCESS_CPU: Counter, "process_cpu_seconds_total", NONE, Seconds, Stable,
         "User and system CPU time", "/proc/self/stat";

@@ -47,6 +47,27 @@ async fn a_client_that_reads_nothing_is_cut_off() {
     assert!(text.starts_with("HTTP/1.1 200") && !text.contains("# EOF"));
 }
 
+/// It takes a little now and then, so that it never stalls.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_client_that_sips_is_cut_off() {
+    let options = Options { answer_timeout: Duration::from_millis(300), ..Options::default() };
+    let server = start(options, agent_showing(samples::plain(1)), huge());
+    let mut slow = connect(&server).await;
+    slow.write_all(b"GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n").await.unwrap();
+    let mut ended = server.exposition.ended.subscribe();
+    let sips = async {
+        let mut sip = vec![0; 64 << 10];
+        while matches!(slow.read(&mut sip).await, Ok(1..)) {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    let (cut_off, ()) =
+        soon("its end", async { tokio::join!(ended.wait_for(|all| !all.is_empty()), sips) }).await;
+    drop(cut_off.unwrap());
+    assert!(server.exposition.ended.borrow()[0].is_err(), "the encoder ran to its end");
+    assert_eq!(server.get("/-/healthy").await.status, StatusCode::OK);
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_client_that_goes_away_stops_the_encoder() {
     let server = start(Options::default(), agent_showing(samples::plain(1)), huge());

@@ -103,12 +103,52 @@ async fn gzip_holds_the_same_text() {
 async fn a_scrape_asks_for_a_fresh_view_and_waits_only_so_long() {
     let (handle, mut requests) = agent_in_hand();
     let server = start(Options::default(), handle, FakeExposition::default());
+    let view = Arc::new(samples::plain(1));
+    let (reply, request) = tokio::join!(server.get("/metrics"), async {
+        answer_view(soon("a request for a view", requests.recv()).await.unwrap(), &view)
+    });
+    assert_eq!((reply.status, request), (StatusCode::OK, Duration::from_secs(2)));
+
+    // Nobody answers at all.
     let impatient = [("x-prometheus-scrape-timeout-seconds", "0.02")];
-    let (reply, request) = tokio::join!(server.ask("GET", "/metrics", &impatient), requests.recv());
+    let reply = server.ask("GET", "/metrics", &impatient).await;
     assert_eq!(reply.status, StatusCode::SERVICE_UNAVAILABLE);
     assert_eq!(reply.text(), "the agent had no view of the IPVS table within 0.01 s\n");
-    let view = Arc::new(samples::plain(1));
-    assert_eq!(answer_view(request.unwrap(), &view), Duration::from_secs(2));
+}
+
+#[tokio::test]
+async fn a_kernel_that_does_not_answer_in_time_costs_the_scrape_its_freshness_only() {
+    let (handle, mut requests) = agent_in_hand();
+    let server = start(Options::default(), handle, FakeExposition::default());
+    let late = Arc::new(View { overdue: true, ..samples::plain(1) });
+    let impatient = [("x-prometheus-scrape-timeout-seconds", "0.02")];
+    let kernel_hangs = async {
+        let _never_answered = soon("a request for a view", requests.recv()).await.unwrap();
+        let second = soon("a request for what there is", requests.recv()).await.unwrap();
+        let agent::Request::ViewAtOnce { reply } = second else {
+            panic!("not for what there is: {second:?}")
+        };
+        drop(reply.send(late.clone()));
+    };
+    let (reply, ()) = tokio::join!(server.ask("GET", "/metrics", &impatient), kernel_hangs);
+    assert_eq!(reply.status, StatusCode::OK);
+    assert!(reply.text().contains("10.1.0.1:80"), "{}", reply.text());
+}
+
+#[tokio::test]
+async fn parts_are_chosen_by_the_query_and_a_word_that_is_none_is_refused() {
+    let server = start_plain();
+    let asked = |server: &Server| server.exposition.selection.lock().unwrap().take();
+    server.get("/metrics?collect%5B%5D=ipvs").await;
+    let mut ipvs = Selection::default();
+    ipvs.keep_only(&[crate::metrics::Part::Ipvs].into());
+    assert_eq!(asked(&server), Some(ipvs));
+    server.get("/metrics").await;
+    assert_eq!(asked(&server), Some(Selection::default()));
+    let reply = server.get("/metrics?exclude[]=everything").await;
+    assert_eq!(reply.status, StatusCode::BAD_REQUEST);
+    assert!(reply.text().contains("there are: ipvs, real_server_traffic, checks"), "{}", reply.text());
+    assert_eq!(asked(&server), None, "nothing was encoded");
 }
 
 #[tokio::test]

@@ -53,6 +53,7 @@ pub fn unreadable() -> View {
         policy: Arc::new(Policy::exporter_only()),
         read_failure: Some(ReadFailure::NoIpvs),
         machinery: MachineryView::default(),
+        vips: VipsView { active: Some(true), watched: Some(false), rows: Vec::new() },
         ledger: LedgerView::default(),
         ..view(None, Vec::new())
     }
@@ -93,11 +94,12 @@ pub fn proc_only() -> View {
 
 /// Each address (or mark) and port in every protocol and family, eight virtual servers for one, with
 /// the same real servers, all managed.
-pub fn twins(addresses: u8, real_servers: u8) -> View {
+pub fn twins(addresses: u16, real_servers: u8) -> View {
     let mut keys = Vec::new();
     for n in 1..=addresses {
         for protocol in ["tcp", "udp", "sctp"] {
-            keys.extend([format!("10.0.0.{n}:80/{protocol}"), format!("[2001:db8::{n:x}]:80/{protocol}")]);
+            let four = std::net::Ipv4Addr::from(0x0a00_0000 + u32::from(n));
+            keys.extend([format!("{four}:80/{protocol}"), format!("[2001:db8::{n:x}]:80/{protocol}")]);
         }
         keys.extend([format!("fwmark:{n}/ipv4"), format!("fwmark:{n}/ipv6")]);
     }
@@ -204,6 +206,23 @@ fn shop(web: &Arc<Check>, port: &Arc<Check>) -> (VirtualServer, ServiceView) {
     (service, view)
 }
 
+/// One address on two interfaces, one elsewhere.
+fn vips() -> VipsView {
+    let vip = |addr: &str, interfaces: &[&str]| VipView {
+        addr: parsed(addr),
+        interfaces: interfaces.iter().map(|name| (*name).into()).collect(),
+        sharing: VipSharing::Exclusive,
+        transitions: 0,
+        changed: None,
+    };
+    let moved = VipView { transitions: 3, changed: Some(Wall(NOW.wall.0 - 30.0)), ..vip("2001:db8::1", &[]) };
+    VipsView {
+        active: Some(true),
+        watched: Some(true),
+        rows: vec![vip("10.10.0.100", &["eth0", "lo"]), moved],
+    }
+}
+
 fn view(snapshot: Option<Snapshot>, services: Vec<ServiceView>) -> View {
     View {
         now: NOW,
@@ -218,8 +237,10 @@ fn view(snapshot: Option<Snapshot>, services: Vec<ServiceView>) -> View {
         ready: Ok(()),
         snapshot: snapshot.map(Arc::new),
         read_failure: None,
+        overdue: false,
         services,
         ledger: LedgerView { entries: 1, write_failures: 2, error: None },
+        vips: vips(),
         machinery: MachineryView {
             probes_in_flight: 3,
             probes_in_flight_limit: 512,

@@ -22,7 +22,7 @@ pub fn board() -> Board {
     }
 }
 
-fn now() -> [Panel; 6] {
+fn now() -> [Panel; 7] {
     [
         stat(
             "Judged",
@@ -30,6 +30,7 @@ fn now() -> [Panel; 6] {
             "none",
             "count(max by (job, virtual_server, real_server) (lvs_real_server_up))",
         )
+        .size(3, 4)
         .decimals(0)
         .empty("none managed"),
         stat(
@@ -38,7 +39,16 @@ fn now() -> [Panel; 6] {
             "none",
             "count(min by (job, virtual_server, real_server) (lvs_real_server_up) == 0) or vector(0)",
         )
+        .size(3, 4)
         .none_or("orange"),
+        stat(
+            "Flapping",
+            "Real servers whose verdict changed more than six times in 30 minutes, on at least one director: their hold-downs grow.",
+            "none",
+            "count(max by (job, virtual_server, real_server) (lvs_real_server_flapping)) or vector(0)",
+        )
+        .size(3, 4)
+        .none_or("red"),
         stat(
             "Directors disagree",
             "Real servers that one director judges up and another down.",
@@ -46,6 +56,7 @@ fn now() -> [Panel; 6] {
             "count(max by (job, virtual_server, real_server) (lvs_real_server_up)
              != min by (job, virtual_server, real_server) (lvs_real_server_up)) or vector(0)",
         )
+        .size(4, 4)
         .none_or("red"),
         stat(
             "Changes held",
@@ -53,6 +64,7 @@ fn now() -> [Panel; 6] {
             "none",
             "count(lvs_real_server_change_held) or vector(0)",
         )
+        .size(4, 4)
         .none_or("orange"),
         stat(
             "Stale verdicts",
@@ -61,6 +73,7 @@ fn now() -> [Panel; 6] {
             "count(time() - lvs_check_last_attempt_timestamp_seconds
              > on (V, check) group_left () 5 * lvs_check_interval_seconds) or vector(0)",
         )
+        .size(3, 4)
         .none_or("red"),
         stat(
             "Failed probes",
@@ -68,6 +81,7 @@ fn now() -> [Panel; 6] {
             "percentunit",
             "sum(rate(lvs_check_failures_total[$__rate_interval])) / (sum(rate(lvs_check_attempts_total[$__rate_interval])) > 0)",
         )
+        .size(4, 4)
         .steps(&[(None, "green"), (Some(0.01), "orange"), (Some(0.1), "red")])
         .decimals(2)
         .empty("none"),

@@ -1,6 +1,6 @@
 //! The director and its agent: do they do their work, and is there room?
 
-use super::overview::replies_by_forwarding;
+use super::overview::{addresses, replies_by_forwarding};
 use super::panel::{Panel, graph, stat, timeline};
 use super::query::{busiest, top};
 use super::table::table;
@@ -19,6 +19,7 @@ pub fn board() -> Board {
         variables: VARIABLES,
         sections: vec![
             section("Now", now()),
+            section("The virtual addresses", vips()),
             section("From the probe to the kernel", cycle()),
             section("Netlink", netlink()),
             section("The kernel", kernel()),
@@ -99,6 +100,58 @@ fn now() -> [Panel; 9] {
         .empty("No director in the selected jobs"),
         agents(),
         settings(),
+    ]
+}
+
+fn vips() -> [Panel; 5] {
+    [
+        stat(
+            "Active directors",
+            "Directors that hold at least one virtual address, or know of none.",
+            "none",
+            "sum(lvs_director_active)",
+        )
+        .steps(&[(None, "red"), (Some(1.0), "green")])
+        .decimals(0)
+        .empty("not known"),
+        stat(
+            "Addresses nowhere",
+            "Virtual addresses that no selected director holds: their clients reach nobody.",
+            "none",
+            "count(max by (job, vip) (lvs_vip_present) == 0) or vector(0)",
+        )
+        .none_or("red"),
+        stat(
+            "Addresses held twice",
+            "Virtual addresses on more than one director that are not shared on purpose: split brain.",
+            "none",
+            "count(count by (job, vip) (lvs_vip_present == 1) > 1
+             unless on (job, vip) lvs_vip_info{sharing=\"shared\"}) or vector(0)",
+        )
+        .none_or("red"),
+        table("Addresses", "Each virtual address on each director: at most 100 rows.")
+            .size(12, 6)
+            .label("job", "")
+            .label("vip", "Address")
+            .label("instance", "Director")
+            .column("Here", "none", "topk(100, max by (J, vip) (lvs_vip_present))")
+            .words(&[("0", "no", "blue"), ("1", "yes", "green")])
+            .label("interface", "Interface")
+            .label("sharing", "Sharing")
+            .rows("topk(100, max by (J, vip, interface, sharing) (lvs_vip_info))")
+            .column(
+                "Moves",
+                "none",
+                "topk(100, max by (J, vip) (increase(lvs_vip_transitions_total[$__range])))",
+            )
+            .digits(0)
+            .column(
+                "Moved",
+                "dateTimeFromNow",
+                "topk(100, 1000 * max by (J, vip) (lvs_vip_change_timestamp_seconds))",
+            )
+            .empty("No address is known"),
+        addresses(),
     ]
 }
 
@@ -262,7 +315,7 @@ fn timeouts() -> Panel {
     .empty("The timeouts cannot be read")
 }
 
-fn process() -> [Panel; 6] {
+fn process() -> [Panel; 7] {
     [
         graph("CPU", "User and system time: 100 % is one core.", "percentunit")
             .line("{{instance}}", busiest(MOST, D, "process_cpu_seconds_total")),
@@ -286,6 +339,13 @@ fn process() -> [Panel; 6] {
             "s",
         )
         .line("{{instance}}", gauge("scrape_duration_seconds")),
+        graph(
+            "Series left out",
+            "By the limit --metrics.max-series, by group; the rows of single real servers go first.",
+            "none",
+        )
+        .line("{{group}}", "sum by (group) (lvs_agent_series_dropped)")
+        .empty("None is left out"),
         graph(
             "Samples of a scrape",
             "About 25 for each real server and 100 for each virtual server.",

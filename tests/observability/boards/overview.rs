@@ -93,6 +93,8 @@ fn directors() -> Panel {
     .label("instance", "Director")
     .column("Answers", "none", "max by (J) (up)")
     .yes_no()
+    .column("Active", "none", "max by (J) (lvs_director_active)")
+    .words(&[("0", "standby", "blue"), ("1", "active", "green")])
     .column("Table readable", "none", "max by (J) (ipvs_up)")
     .yes_no()
     .label("mode", "Mode")
@@ -157,7 +159,7 @@ fn virtual_servers() -> Panel {
     .empty("No virtual server")
 }
 
-fn health() -> [Panel; 6] {
+fn health() -> [Panel; 7] {
     [
         timeline(
             "Virtual servers that were down",
@@ -176,6 +178,7 @@ fn health() -> [Panel; 6] {
             top(20, "job, instance", "max by (J) (max_over_time(up[$__range] @ end()))", "max by (J) (up + on (J) ipvs_up or up)"),
         )
         .empty("No director in the selected jobs"),
+        addresses(),
         graph(
             "Real servers by state",
             "Every real server of a managed virtual server is in one state: up, down, unknown (no verdict yet), drained (weight 0 by hand). Of each virtual server the director that sees most counts.",
@@ -235,6 +238,25 @@ fn traffic() -> [Panel; 4] {
         .line("{{virtual_server}}", busiest(20, VS, "ipvs_virtual_server_incoming_packets_total")),
         replies_by_forwarding(),
     ]
+}
+
+/// One row an address and director.
+pub fn addresses() -> Panel {
+    let row = "job, instance, vip";
+    timeline(
+        "Who holds which address",
+        "Where each virtual address was. Two directors at once: split brain, unless it is shared on purpose. None: clients reach nobody. At most 40 rows.",
+        "{{vip}} at {{instance}}",
+        &[(0, "elsewhere", "blue"), (1, "here", "green")],
+        top(
+            40,
+            row,
+            &format!("max by ({row}) (max_over_time(lvs_vip_present[$__range] @ end()))"),
+            &format!("max by ({row}) (lvs_vip_present)"),
+        ),
+    )
+    .size(24, 6)
+    .empty("No address is known, or none can be found out")
 }
 
 /// Direct routing has 0 here (trap 11).

@@ -113,6 +113,8 @@ fn rows_now() -> Panel {
     .words(&[("1", "yes", "orange")])
     .label("reason", "Out by or held")
     .rows(of("max by (R, reason) (lvs_real_server_drained or lvs_real_server_change_held)"))
+    .column("Flaps", "none", of("max by (R) (lvs_real_server_flapping)"))
+    .words(&[("1", "yes", "orange")])
     .column("Kernel", "none", of("max by (R) (ipvs_real_server_weight)"))
     .column("Wanted", "none", of("max by (R) (lvs_real_server_desired_weight)"))
     .column("Owed", "none", of("max by (R) (lvs_real_server_owed_weight)"))

@@ -126,6 +126,14 @@ pub fn annotations(board: &Board) -> Vec<Value> {
             "",
         ),
         annotation(
+            "Failovers",
+            "yellow",
+            "sum by (J, vip) (increase(lvs_vip_transitions_total[$__rate_interval])) > 0",
+            "{{vip}} moved",
+            "came to {{instance}} or left it",
+            "vip",
+        ),
+        annotation(
             "Starts of the agent",
             "purple",
             "changes(process_start_time_seconds[$__rate_interval]) > 0",
