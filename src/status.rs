@@ -111,6 +111,9 @@ pub struct RealServerStatus {
     /// More than 6 changes of the verdict in 30 minutes.
     #[serde(default)]
     pub flapping: bool,
+    /// `undrain --ignore-checks`: it stays in whatever its checks say.
+    #[serde(default)]
+    pub ignores_checks: bool,
     pub active_connections: u32,
     pub inactive_connections: u32,
     pub persistent_connections: u32,

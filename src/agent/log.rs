@@ -56,7 +56,7 @@ pub fn note(note: &Note) {
             );
         }
         Note::Flapping { service, dest, flaps: true } => {
-            warn!(virtual_server = %service, real_server = %dest, "the verdict flaps: more than 6 changes in 30 minutes; each hold-down is twice the one before");
+            warn!(virtual_server = %service, real_server = %dest, "the verdict flaps: more than 6 changes in 30 minutes; meanwhile each drain doubles its hold-down, if it has one");
         }
         Note::Flapping { service, dest, flaps: false } => {
             info!(virtual_server = %service, real_server = %dest, "the verdict no longer flaps");

@@ -124,7 +124,9 @@ impl Controller {
                     TakenBy::Operator => (HandEffect::Draining, entry.owed),
                 },
             };
-            done.push(HandDone { service, dest, effect, weight: Some(row.weight), owed: Some(owed) });
+            let refuses_at_zero = snapshot.service(&service).is_some_and(|s| s.refuses_at_zero());
+            let (weight, owed) = (Some(row.weight), Some(owed));
+            done.push(HandDone { service, dest, effect, weight, owed, refuses_at_zero });
         }
         let services: BTreeSet<ServiceKey> = named.iter().map(|user| user.0).collect();
         let emptied = services.into_iter().find(|key| !self.somebody_stays(key, named, snapshot));
@@ -160,7 +162,8 @@ impl Controller {
                 HandEffect::Nothing
             });
             let (weight, owed) = (row.map(|r| r.weight), self.owed_of(user));
-            done.push(HandDone { service, dest, effect, weight, owed });
+            let refuses_at_zero = snapshot.service(&service).is_some_and(|s| s.refuses_at_zero());
+            done.push(HandDone { service, dest, effect, weight, owed, refuses_at_zero });
         }
         // Somewhere there was nothing to lift: no harm. Nowhere: a mistake, or a misunderstanding.
         match why_not.filter(|_| done.iter().all(|d| d.effect == HandEffect::Nothing)) {

@@ -169,7 +169,8 @@ impl Controller {
     ) -> RealServerView {
         let user = (service.key, row.key);
         let entry = self.keeper.get(&user);
-        let wish = self.keeper.wish(&user).filter(|w| w.kind == WishKind::Drain);
+        let asked = self.keeper.wish(&user);
+        let wish = asked.filter(|w| w.kind == WishKind::Drain);
         let drained = match (wish, entry, row.weight.is_zero()) {
             (Some(wish), _, true) => {
                 Some(Drained { by: DrainedBy::Operator, reason: None, since: wish.since })
@@ -212,6 +213,7 @@ impl Controller {
                 .map(|end| end.since(now.mono)),
             slow_start: self.slow_start(service, policy, row, dest, now.mono),
             flapping: dest.flaps.lasts(now.mono),
+            ignores_checks: asked.is_some_and(|w| w.kind == WishKind::IgnoreChecks),
             verdict_changed: dest.verdict.and(dest.verdict_changed).map(|at| now.wall_of(at)),
             transitions: dest.transitions,
             downtime: dest.downtime + down_now,

@@ -72,6 +72,19 @@ fn it_goes_out_at_once_stays_out_while_it_passes_and_comes_back_with_its_weight(
 }
 
 #[test]
+fn who_drains_where_clients_are_refused_is_told() {
+    for (scheduler, refused) in [("dh", true), ("sh", true), ("wlc", false)] {
+        let mut world = World::shop(&[5, 7]);
+        world.table.get_mut(&service()).unwrap().scheduler = scheduler.into();
+        world.settle();
+        let answer = drain(&mut world, 1).unwrap();
+        assert_eq!((answer[0].refuses_at_zero, answer[0].text().contains("refuses")), (refused, refused));
+        assert!(answer[0].text().starts_with("draining: weight 5 -> 0"), "{}", answer[0].text());
+        assert_eq!(world.weights(), [0, 7], "{scheduler}");
+    }
+}
+
+#[test]
 fn neither_failing_nor_recovering_undoes_it_and_undrain_leaves_a_failing_one_to_its_checks() {
     let mut world = settled(&[5, 7]);
     drain(&mut world, 1).unwrap();
@@ -318,9 +331,18 @@ fn ignored_checks_keep_a_failing_server_in_visibly_until_told_otherwise() {
     assert_eq!(ignore_checks(&mut world, 1), Err(HandRefused::NoTable("it was not read yet".into())));
     world.settle();
     assert_eq!(ignore_checks(&mut world, 1), Err(HandRefused::IgnoredAlready(service(), key(1))));
+    // It is seen while it passes, too.
+    world.heal(1);
+    world.settle();
+    assert_eq!((world.server(1).held, world.server(1).ignores_checks), (None, true));
+    assert!(!world.server(2).ignores_checks);
+    world.fail(1);
+    world.settle();
+    assert_eq!(world.weights(), [5, 7]);
     // A plain undrain gives it back to its checks.
     assert_eq!(effect(undrain(&mut world, 1)), HandEffect::Lifted);
     world.settle();
+    assert!(!world.server(1).ignores_checks);
     assert_eq!((world.weights(), records(&world)), (vec![0, 7], (1, 0)));
     // And `drain` takes the place of a wish to keep it in.
     ignore_checks(&mut world, 1).unwrap();

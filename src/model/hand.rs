@@ -95,9 +95,9 @@ words! {
         GivingBack = "giving_back",
         /// The drain by hand is lifted, but its checks fail: they keep it out until they pass.
         StillFailing = "still_failing",
-        /// It is in, and stays in although its checks fail.
+        /// It is in, and stays in whatever its checks say.
         IgnoringChecks = "ignoring_checks",
-        /// What was asked for by hand is lifted; the weight needs no change.
+        /// What was asked for by hand is lifted; what comes of the weight is up to its checks.
         Lifted = "lifted",
         /// Lifted, and in observe mode the weight is not the agent's to write.
         NotWritten = "not_written",
@@ -114,6 +114,8 @@ pub struct HandDone {
     /// In the kernel when it was decided; `None`: it is not in the table.
     pub weight: Option<Weight>,
     pub owed: Option<Weight>,
+    /// At weight 0 the scheduler refuses its clients instead of moving them (trap 33).
+    pub refuses_at_zero: bool,
 }
 
 impl HandDone {
@@ -121,6 +123,9 @@ impl HandDone {
     pub fn text(&self) -> String {
         let owed = self.owed.map_or_else(|| "unknown".to_owned(), |w| w.to_string());
         match self.effect {
+            HandEffect::Draining if self.refuses_at_zero => {
+                format!("draining: weight {owed} -> 0; this scheduler refuses its clients until it is back")
+            }
             HandEffect::Draining => format!("draining: weight {owed} -> 0"),
             HandEffect::AddedToChecks => {
                 format!("out by its checks already; now only undrain brings it back (owed {owed})")
@@ -130,9 +135,9 @@ impl HandDone {
                 format!("lifted, but its checks fail: weight {owed} comes back when they pass")
             }
             HandEffect::IgnoringChecks => {
-                "stays in although its checks fail, until drain or undrain".to_owned()
+                "stays in whatever its checks say, until drain or undrain".to_owned()
             }
-            HandEffect::Lifted => "lifted; its weight needs no change".to_owned(),
+            HandEffect::Lifted => "lifted; its weight stays unless its checks say otherwise".to_owned(),
             HandEffect::NotWritten => match self.owed {
                 Some(owed) => format!(
                     "lifted; nothing is written in observe mode, so: {}",

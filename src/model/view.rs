@@ -195,6 +195,8 @@ pub struct RealServerView {
     pub slow_start: Option<SlowStart>,
     /// More changes of the verdict lately than a server should have; hold-downs grow.
     pub flapping: bool,
+    /// `undrain --ignore-checks`: it stays in whatever its checks say.
+    pub ignores_checks: bool,
     pub verdict_changed: Option<Wall>,
     pub transitions: u64,
     pub downtime: Duration,

@@ -128,6 +128,7 @@ fn real_server(dest: &RealServer, known: Option<&RealServerView>, now: Now) -> R
             ends_in_seconds: s.left.map(seconds),
         }),
         flapping: known.is_some_and(|k| k.flapping),
+        ignores_checks: known.is_some_and(|k| k.ignores_checks),
         active_connections: dest.active_connections,
         inactive_connections: dest.inactive_connections,
         persistent_connections: dest.persistent_connections,

@@ -124,6 +124,7 @@ fn real_server(key: &str, weight: u32, owed: Option<u32>, checks: Vec<CheckView>
         hold_left: None,
         slow_start: None,
         flapping: false,
+        ignores_checks: false,
         verdict_changed: None,
         transitions: 0,
         downtime: Duration::ZERO,

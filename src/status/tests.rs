@@ -57,12 +57,14 @@ fn ramps_hold_downs_and_flapping_are_additions() {
     servers[1].held = Some(Held { reason: HeldReason::HoldDown, would: Weight(1) });
     servers[1].hold_left = Some(std::time::Duration::from_secs(12));
     servers[1].flapping = true;
+    servers[1].ignores_checks = true;
     let json = serde_json::to_value(Status::from(&view)).unwrap();
     let server = |n: usize| &json["virtual_servers"][0]["real_servers"][n];
     let ramp = serde_json::json!({"step": 3, "of": 10, "ends_in_seconds": 21.5});
     assert_eq!((&server(0)["slow_start"], &server(0)["drained"]), (&ramp, &serde_json::Value::Null));
     let held = serde_json::json!({"reason": "hold_down", "would": 1, "ends_in_seconds": 12.0});
     assert_eq!((&server(1)["held"], &server(1)["flapping"]), (&held, &true.into()));
+    assert_eq!((&server(0)["ignores_checks"], &server(1)["ignores_checks"]), (&false.into(), &true.into()));
 }
 
 #[test]

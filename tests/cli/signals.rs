@@ -79,6 +79,7 @@ fn a_reload_takes_a_good_configuration_and_refuses_a_broken_one() {
     agent.wait_metric(successful, &[], 0.0);
     let line = agent.wait_log(&["the configuration cannot be loaded: the old one stays"]);
     assert!(line.contains("mood") && line.contains("flour"), "{line}");
+    assert!(!line.contains("\\n") && line.contains("2 problems"), "readable in a journal: {line}");
     assert_eq!(name(&agent), "shop");
     assert_eq!(agent.metric("lvs_agent_config_hash", &[]), hash);
     assert_eq!(loaded_at(&agent), loaded, "the last success was earlier");

@@ -1,5 +1,6 @@
 # The agent dies at each point between the ledger and the kernel, while it takes a weight and while it gives one back, and
 # the next one finds the server still failing, or well: no weight is lost, and an operator's 0 beside it stays one.
+# limit: 200 s, for 48 lives of an agent
 . "$(dirname "$0")/lib.sh"
 modprobe ip_vs
 ulimit -c 0

@@ -1,7 +1,7 @@
 # Every query of the dashboards has an answer in a real Prometheus that scrapes a real agent on a real table, and soon.
 . "$(dirname "$0")/lib.sh"
 modprobe ip_vs
-cluster 5
+actors 5
 DASHBOARDS=$(dirname "$0")/../../dashboards
 PROMETHEUS=http://127.0.0.1:9090
 dead=$VIP:8080/tcp # nobody listens there: the floor keeps its servers in
@@ -42,10 +42,17 @@ query_has() { # QUERY TEXT
 wait_for "it has scraped" 40 query_has 'lvs_virtual_server_up == 1' "$WEB"
 
 load_start
-step "one is drained by hand, one dies, the configuration is read again"
+step "one is drained by hand, one flaps and dies, the configuration is read again"
 agent_run 0 drain 10.10.0.24 --force
+for time in 1 2 3; do
+  act r1 unavailable
+  wait_for "it is out, the $time. time" 20 weights_are 0 5 5 0 5
+  act r1 good
+  wait_for "it is back, the $time. time" 20 weights_are 5 5 5 0 5
+done
 crash r1
-wait_for "it is out" 20 weight_is $WEB 10.10.0.21:80 0
+wait_for "it is out" 20 weights_are 0 5 5 0 5
+wait_for "it flaps" 20 query_has 'lvs_real_server_flapping == 1' 10.10.0.21:80
 sed -i 's/^timeout = .*/timeout = "800ms"/' "$T/agent.toml"
 kill -HUP $AGENT_PID
 wait_for "it was read again" 20 query_has 'changes(lvs_agent_config_last_reload_success_timestamp_seconds[1m]) > 0' '"value"'

@@ -1,12 +1,14 @@
 # Runs inside the lab's kernel: each TEST.sh in network, process and mount namespaces of its own, so that whatever it
 # leaves behind goes with it. Prints one line a test, and the log of a failed one.   usage: boot suite.sh TEST.sh...
-# LAB_TEST_LIMIT (100, seconds) bounds one test; with LAB_LONG a test may say `# long limit: N s` in its head.
+# LAB_TEST_LIMIT (150, seconds: room for a machine that is busy) bounds one test, unless its head says `# limit: N s` and
+# why; with LAB_LONG it may say `# long limit: N s`.
 set -u
 failed=0
 for file in "$@"; do
   name=$(basename "$file" .sh)
   log=/run/lab/$name.log
-  limit=${LAB_TEST_LIMIT:-100}
+  said=$(sed -n 's/^# limit: \([0-9]*\) s.*$/\1/p' "$file")
+  limit=${said:-${LAB_TEST_LIMIT:-150}}
   if [ -n "${LAB_LONG:-}" ]; then
     longer=$(sed -n 's/^# long limit: \([0-9]*\) s$/\1/p' "$file")
     limit=${longer:-$limit}

@@ -51,7 +51,10 @@ impl Reload<'_> {
 
     fn load(&mut self) -> Result<Config, ReloadRefused> {
         let new = effective_config(self.args).map_err(|failure| {
-            tracing::error!(error = failure.text, "the configuration cannot be loaded: the old one stays");
+            tracing::error!(
+                error = one_line(&failure.text),
+                "the configuration cannot be loaded: the old one stays"
+            );
             ReloadRefused::Faults(failure.text)
         })?;
         let refused = match (new.policy.mode, self.current.policy.mode) {
@@ -97,4 +100,10 @@ impl Reload<'_> {
             warnings,
         }
     }
+}
+
+/// The faults without the lines that show where in the file they stand: a log line is read as one.
+fn one_line(faults: &str) -> String {
+    let said: Vec<&str> = faults.lines().filter(|line| !line.starts_with(' ')).collect();
+    said.join("; ")
 }

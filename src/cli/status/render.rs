@@ -297,6 +297,10 @@ fn state_text(server: &RealServerStatus) -> (String, Paint) {
         let left = ramp.ends_in_seconds.map_or(String::new(), |left| format!(", whole in {}", age(left)));
         parts.push(format!("slow start, step {} of {}{left}", ramp.step, ramp.of));
     }
+    // Failing it is held, and that says so.
+    if server.ignores_checks && server.held.as_ref().is_none_or(|held| held.reason != "ignore_checks") {
+        parts.push("its checks are ignored until drain or undrain".to_owned());
+    }
     if server.flapping {
         parts.push("flapping".to_owned());
     }

@@ -89,7 +89,14 @@ async fn waited_through(line: &str, mut views: Vec<Option<View>>) -> Output<u8> 
             match request {
                 Request::Hand { reply, .. } => {
                     let (effect, five) = (HandEffect::Draining, Some(Weight(5)));
-                    drop(reply.send(Ok(vec![HandDone { service, dest, effect, weight: five, owed: five }])));
+                    drop(reply.send(Ok(vec![HandDone {
+                        service,
+                        dest,
+                        effect,
+                        weight: five,
+                        owed: five,
+                        refuses_at_zero: false,
+                    }])));
                 }
                 Request::View { reply, .. } => {
                     let view = if views.len() > 1 { views.remove(0) } else { views[0].clone() };

@@ -61,6 +61,7 @@ fn done() -> HandDone {
         effect: HandEffect::Draining,
         weight: Some(Weight(5)),
         owed: Some(Weight(5)),
+        refuses_at_zero: false,
     }
 }
 

@@ -170,6 +170,7 @@ pub fn real_server(dest: &RealServer, checks: &[Arc<Check>]) -> RealServerView {
         hold_left: None,
         slow_start: None,
         flapping: false,
+        ignores_checks: false,
         verdict_changed: (!checks.is_empty()).then_some(Wall(NOW.wall.0 - 120.0)),
         transitions: 2,
         downtime: Duration::from_millis(61_250),

@@ -208,7 +208,7 @@ fn decisions() -> [Panel; 6] {
             .empty("No weight was changed"),
         table(
             "Unsteady real servers",
-            "Those whose verdict changed most often in the time range, on the director that saw most changes; at most 50. More than six in 30 minutes is flapping.",
+            "Those whose verdict changed most often in the time range, on the director that saw most changes; at most 50. More than six in 30 minutes is flapping: then each drain doubles its hold-down.",
         )
         .label("job", "")
         .label("virtual_server", "Virtual server")
@@ -219,6 +219,8 @@ fn decisions() -> [Panel; 6] {
             "topk(50, max by (job, virtual_server, real_server) (increase(lvs_real_server_transitions_total[$__range])) > 0)",
         )
         .digits(0)
+        .column("Flapping", "none", "topk(50, max by (job, virtual_server, real_server) (lvs_real_server_flapping))")
+        .words(&[("1", "yes", "orange")])
         .sorted("Changes of verdict", true)
         .size(12, 8)
         .empty("No verdict changed"),

@@ -100,7 +100,7 @@ fn rows_now() -> Panel {
     let of = |expr: &str| format!("topk(100, {expr})");
     table(
         "In its virtual servers",
-        "One row a virtual server and director. Out by: check, operator (lvs-agent drain), external (a weight 0 that the agent has no record of). Held: why a wanted change is not made.",
+        "One row a virtual server and director. Out by: check, operator (lvs-agent drain), external (a weight 0 that the agent has no record of). Held: why a wanted change is not made. Flapping: more than six changes of the verdict in 30 minutes; a hold-down grows meanwhile.",
     )
     .size(24, 8)
     .label("job", "")
@@ -109,6 +109,8 @@ fn rows_now() -> Panel {
     .label("instance", "Director")
     .column("Verdict", "none", of("max by (R) (lvs_real_server_up)"))
     .words(&[("0", "down", "red"), ("1", "up", "green")])
+    .column("Flapping", "none", of("max by (R) (lvs_real_server_flapping)"))
+    .words(&[("1", "yes", "orange")])
     .label("reason", "Out by or held")
     .rows(of("max by (R, reason) (lvs_real_server_drained or lvs_real_server_change_held)"))
     .column("Flaps", "none", of("max by (R) (lvs_real_server_flapping)"))
