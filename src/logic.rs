@@ -48,6 +48,8 @@ mod tests_hand;
 #[cfg(test)]
 mod tests_hold;
 #[cfg(test)]
+mod tests_pause;
+#[cfg(test)]
 mod tests_ramp;
 #[cfg(test)]
 mod tests_reload;

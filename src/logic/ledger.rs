@@ -137,6 +137,14 @@ impl LapseReason {
     }
 }
 
+impl Entry {
+    /// True if this weight is what we left there: as we wrote it, or as it was before a write that may
+    /// not have happened.
+    pub fn left(&self, weight: Weight) -> bool {
+        weight == self.written || (self.state == EntryState::Pending && weight == self.from)
+    }
+}
+
 impl Ledger {
     pub fn new(origin: Origin) -> Ledger {
         Ledger {

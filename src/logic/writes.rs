@@ -199,7 +199,8 @@ impl Controller {
     }
 
     /// The state directory was tried again. Its entries are those of an earlier run: where a weight was
-    /// seen above 0 since we started, the entry is over, whatever the kernel shows now.
+    /// seen above 0 since we started, and it is no step of a ramp that the entry has, the entry is over,
+    /// whatever the kernel shows now.
     pub(super) fn ledger_opened(
         &mut self,
         result: Result<Option<Ledger>, String>,
@@ -210,7 +211,7 @@ impl Controller {
         let result = result.map(|earlier| {
             earlier.map(|mut ledger| {
                 let seen = |(service, dest): &User| self.services.get(service)?.dests.get(dest)?.owed;
-                ledger.entries.retain(|user, _| seen(user).is_none());
+                ledger.entries.retain(|user, entry| seen(user).is_none_or(|weight| entry.left(weight)));
                 ledger
             })
         });
@@ -334,8 +335,11 @@ impl Controller {
                 // A read-back of something else is then seen as what it is: somebody else's change.
             }
             WriteOutcome::Conflict(found) => {
-                // Over a restore it shows in the row read back, where the entry still stands.
-                if drain {
+                if !drain {
+                    // A step that was not made: what somebody else gave shows in the row read back as
+                    // theirs, even if it is the weight that the step was to bring.
+                    self.keeper.undo(&key);
+                } else {
                     self.keeper.drop_entry(&key);
                     *self.drift.entry(DriftKind::Weight).or_default() += 1;
                     let (service, dest) = key;
