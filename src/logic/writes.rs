@@ -262,8 +262,8 @@ impl Controller {
         let (change, direction) = planned;
         let whole = |change: &WeightChange| self.keeper.get(key).is_some_and(|e| e.owed == change.to);
         let on_disk = recorded && self.keeper.get(key).is_some_and(|e| e.written == change.to);
-        if direction != Direction::Drain && self.mode_of(&key.0).is_none() {
-            return Some(planned); // handed back
+        if direction != Direction::Drain && self.mode_of(&key.0).is_none() && whole(&change) {
+            return Some(planned); // handed back; a step of a ramp is nobody's wish any more
         }
         if direction == Direction::Drain && self.drained_in_vain(key) {
             return None;

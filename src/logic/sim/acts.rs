@@ -12,7 +12,8 @@ use crate::logic::probes::User;
 use crate::logic::service::tests::dest;
 use crate::logic::world::virtual_server;
 use crate::model::{
-    Counters, DestPattern, Forwarding, HandOrder, HandRequest, RealServer, ServiceKey, ServicePolicy, Weight,
+    CheckSpec, Counters, DestPattern, Forwarding, HandOrder, HandRequest, RealServer, ServiceKey,
+    ServicePolicy, Weight,
 };
 
 const EARLIER_BOOT: &str = "an earlier boot";
@@ -197,12 +198,15 @@ impl Sim<'_> {
         let earlier =
             controller.policy().service_for(service).map(|at| ports(&controller.policy().services[at]));
         let alike = earlier.is_some() && earlier == policy.as_ref().map(ports);
+        // One that another service probes at the new pace has results of its own.
+        let probed = |spec: &CheckSpec| controller.probes.targets().any(|(_, t)| *t.target.spec == *spec);
+        let new = policy.iter().flat_map(|p| &p.checks).all(|check| !probed(&check.spec));
         let before = self.verdicts(service);
         let services = &mut self.world.policy.services;
         services.retain(|s| !s.matches.iter().any(|m| m.matches(service)));
         services.extend(policy);
         self.reload();
-        let kept = self.world.dead || !alike || self.verdicts(service) == before;
+        let kept = self.world.dead || !alike || !new || self.verdicts(service) == before;
         self.require(kept, || {
             format!("trap 28: a reload that changes no check of {service} forgets verdicts")
         });

@@ -9,8 +9,8 @@ use crate::model::{DestKey, Mode, Outcome, ServiceKey, WeightChange, WriteOutcom
 /// As long as the agent gives a stop.
 const STOP_TAKES: Duration = Duration::from_secs(5);
 
-/// Longer than any ramp that is drawn, with a step more for a slow disk.
-const RAMPS_END: Duration = Duration::from_secs(15);
+/// After the longest ramp: a slow disk may have kept its last step waiting.
+const RAMPS_END: Duration = Duration::from_secs(5);
 
 impl Sim<'_> {
     /// True if slow start may bring it in steps, and this is one of them; by other code than the ramp's.
@@ -38,7 +38,8 @@ impl Sim<'_> {
     }
 
     pub(super) fn let_ramps_end(&mut self) {
-        let by = self.world.now.mono + RAMPS_END;
+        let longest = self.world.policy.services.iter().map(|s| s.slow_start).max().unwrap_or_default();
+        let by = self.world.now.mono + longest + RAMPS_END;
         let climbs = |sim: &Sim| {
             let controller = &sim.world.controller;
             controller.services.values().any(|s| s.dests.values().any(|dest| dest.climb.is_some()))
