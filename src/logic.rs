@@ -54,6 +54,8 @@ mod tests_hold;
 #[cfg(test)]
 mod tests_interplay;
 #[cfg(test)]
+mod tests_pause;
+#[cfg(test)]
 mod tests_ramp;
 #[cfg(test)]
 mod tests_reload;

@@ -1,6 +1,7 @@
 //! When a service has to be looked at although nothing happens there.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
 use crate::model::{Mono, ServiceKey};
 
@@ -28,6 +29,12 @@ impl Alarms {
         self.order.first().map(|(at, _)| *at)
     }
 
+    /// All of them so much later: what they are set for is (trap 49).
+    pub fn paused(&mut self, gap: Duration) {
+        self.of.values_mut().for_each(|at| *at += gap);
+        self.order = self.of.iter().map(|(service, at)| (*at, *service)).collect();
+    }
+
     /// Takes out those whose time has come.
     pub fn due(&mut self, now: Mono) -> Vec<ServiceKey> {
         let mut due = Vec::new();
@@ -44,7 +51,6 @@ impl Alarms {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::time::Duration;
 
     #[test]
     fn each_service_has_one_alarm_and_it_rings_once() {
@@ -59,6 +65,8 @@ mod tests {
         assert_eq!(alarms.due(at(9)), [a, b]);
         assert_eq!((alarms.next(), alarms.due(at(9))), (None, vec![]));
         alarms.set(b, Some(at(3)));
+        alarms.paused(Duration::from_secs(7));
+        assert_eq!((alarms.next(), alarms.due(at(9)).len()), (Some(at(10)), 0));
         alarms.set(b, None);
         assert_eq!(alarms.next(), None);
     }

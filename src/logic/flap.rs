@@ -36,6 +36,11 @@ impl Flaps {
         self.end().is_some_and(|end| now < end)
     }
 
+    /// Nothing could change for that long: it is no part of the window (trap 49).
+    pub fn paused(&mut self, gap: Duration) {
+        self.changes.iter_mut().for_each(|change| *change += gap);
+    }
+
     /// When it has stopped flapping, if nothing changes any more; `None`: it does not flap.
     pub fn end(&self) -> Option<Mono> {
         let earliest = self.changes.front().filter(|_| self.changes.len() > MOST_CHANGES)?;

@@ -108,10 +108,15 @@ pub struct Entry {
 }
 
 impl Entry {
+    /// True if this weight is what we left there: as we wrote it, or as it was before a write that may
+    /// not have happened.
+    pub fn left(&self, weight: Weight) -> bool {
+        weight == self.written || (self.state == EntryState::Pending && weight == self.from)
+    }
+
     /// True if it says that this weight, above 0 and not all of it, is a step of ours.
     pub fn left_on_ramp(&self, weight: Weight) -> bool {
-        let before = (self.state == EntryState::Pending).then_some(self.from);
-        !self.written.is_zero() && (weight == self.written || Some(weight) == before)
+        !self.written.is_zero() && self.left(weight)
     }
 }
 

@@ -3,7 +3,7 @@
 //! A gap shows as a wake that comes much later than it was asked for. Nothing could be probed, read or
 //! held back in it, so it counts for nothing: what is due keeps its order and distances instead of
 //! coming all at once, a probe under way cannot fail by it, and what is counted in time (a window, a
-//! hold) is so much longer. What we know grows old all the same: a snapshot of before the gap is stale.
+//! hold-down, a ramp) is so much longer. What we know grows old all the same: a snapshot of before the gap is stale.
 //!
 //! A suspended machine's monotonic clock stands still, so no wake is late then, and nothing is due
 //! earlier either; only the probes under way may fail by it. It shows as a wall clock that jumped.
@@ -40,6 +40,10 @@ impl Controller {
         if gap >= GAP {
             self.probes.paused(gap);
             self.keeper.paused(gap);
+            self.alarms.paused(gap);
+            for service in self.services.values_mut() {
+                service.dests.values_mut().for_each(|dest| dest.paused(gap));
+            }
             say(&mut self.watch.gap_said, now.mono, Note::Paused { gap }, out);
         }
         if let Some(last) = self.watch.last.replace(now) {

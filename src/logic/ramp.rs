@@ -75,6 +75,11 @@ impl Climb {
         Climb { since: now, from: weight }
     }
 
+    /// Nobody could look at it for that long: no step came due meanwhile (trap 49).
+    pub fn paused(&mut self, gap: Duration) {
+        self.since += gap;
+    }
+
     pub fn due(&self, ramp: &Ramp, now: Mono) -> Weight {
         ramp.weight(ramp.step_at(self.elapsed(ramp, now)))
     }

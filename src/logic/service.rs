@@ -46,6 +46,8 @@ pub struct DestState {
     /// Combined from the checks.
     pub verdict: Option<Verdict>,
     pub verdict_changed: Option<Mono>,
+    /// When its hold-down began, pauses left out: at the last change of the verdict.
+    pub held_since: Option<Mono>,
     pub lately: Lately,
     pub transitions: u64,
     /// Finished spells of being down; the present one starts at `verdict_changed`.
@@ -100,6 +102,7 @@ impl DestState {
         }
         self.verdict = verdict;
         self.verdict_changed = Some(now);
+        self.held_since = Some(now);
         self.decided = Some(now);
         if verdict == Some(Verdict::Up) {
             self.contest.end();

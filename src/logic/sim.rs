@@ -17,6 +17,7 @@ mod print;
 mod script;
 mod setup;
 mod shrink;
+mod steadiness;
 mod tests;
 mod text;
 mod words;

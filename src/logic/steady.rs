@@ -87,9 +87,16 @@ impl DestState {
         }
     }
 
+    /// What is counted in time is so much longer (trap 49).
+    pub fn paused(&mut self, gap: Duration) {
+        self.flaps.paused(gap);
+        self.climb.iter_mut().for_each(|climb| climb.paused(gap));
+        self.held_since.iter_mut().for_each(|since| *since += gap);
+    }
+
     /// The end of its hold-down, while that lasts: it began when the server came up.
     pub fn held_until(&self, policy: &ServicePolicy, now: Mono) -> Option<Mono> {
-        let up_since = self.verdict_changed.filter(|_| self.verdict == Some(Verdict::Up))?;
+        let up_since = self.held_since.filter(|_| self.verdict == Some(Verdict::Up))?;
         let hold: Duration = self.flaps.hold(policy.hold_down);
         Some(up_since + hold).filter(|end| now < *end)
     }

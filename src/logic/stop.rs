@@ -55,6 +55,9 @@ impl Controller {
         }
         let mut changes = Changes::new();
         for ((service, dest), entry) in self.owed_at_stop() {
+            if changes.len() >= self.changes_per_cycle {
+                break; // the others follow, as long as the stop may last
+            }
             let change = WeightChange { service, dest, from: entry.written, to: entry.owed };
             let clear = !self.unclear.contains(&service) && !self.awaits_disk(&service);
             if clear && self.may_write(&change, now.mono) {

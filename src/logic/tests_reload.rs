@@ -138,3 +138,26 @@ fn a_refused_configuration_changes_nothing() {
     assert_eq!(refused.saves, alone.saves);
     assert!(!refused.view().config.last_load_successful && alone.view().config.last_load_successful);
 }
+
+/// A save takes its time, and meanwhile the service is nobody's any more: not even a step on record is
+/// written there (invariant 2).
+#[test]
+fn a_step_that_waits_for_its_record_is_not_made_once_its_service_is_dropped() {
+    let mut world = World::shop(&[10, 10]);
+    world.policy.services[0].slow_start = Duration::from_secs(9);
+    world.reload();
+    world.settle();
+    world.fail(1);
+    world.settle();
+    assert_eq!(world.weights(), [0, 10]);
+    world.slow.insert("save");
+    world.heal(1);
+    world.settle();
+    assert_eq!(world.weights(), [0, 10], "its first step waits");
+    world.policy.services.clear();
+    world.reload();
+    world.release("save");
+    world.settle();
+    let entry = world.disk.as_ref().unwrap().entries.values().next().unwrap();
+    assert_eq!((world.weights(), entry.written.0, entry.owed.0), (vec![0, 10], 0, 10));
+}

@@ -255,3 +255,23 @@ fn a_full_disk_at_the_end_is_no_reason_to_wait() {
     world.settle();
     assert_eq!((world.weights(), entries(&world)), (vec![5, 6, 7], 0));
 }
+
+/// Each write of it ends before the next begins, as those of any other cycle.
+#[test]
+fn the_limit_of_one_cycle_holds_at_the_end_too() {
+    let mut policy = Policy { restore_on_exit: true, ..policy(Floor::DEFAULT, Mode::Enforce) };
+    policy.poll_interval = Duration::from_secs(1000); // no poll helps
+    let mut world = World::new(policy, &[5, 6, 7, 8]);
+    world.settle();
+    (1..=3).for_each(|n| world.fail(n));
+    world.settle();
+    assert_eq!(world.weights(), [0, 0, 0, 8]);
+    world.controller.changes_per_cycle = 2;
+    world.slow.insert("write");
+    world.send(Event::Stopping);
+    world.release_waiting("write");
+    assert_eq!((world.weights(), world.controller.at_rest()), (vec![5, 6, 0, 8], false));
+    world.release_waiting("write");
+    assert_eq!((world.weights(), entries(&world)), (vec![5, 6, 7, 8], 0));
+    assert_eq!(world.controller.last_words(), [gave_back(3, 0, 0)]);
+}

@@ -117,7 +117,7 @@ impl World {
         let now = Now { mono: Mono::ZERO, wall: Wall(1_000_000.0) };
         let table = BTreeMap::from([(service(), virtual_server(service(), weights))]);
         World {
-            controller: start(&policy, Ok(None), now),
+            controller: start(&policy, Ok(None), now, false),
             now,
             table,
             failing: BTreeMap::new(),
@@ -155,10 +155,17 @@ impl World {
         self.restart_with(earlier);
     }
 
+    /// A new process that cannot use the state directory yet.
+    pub fn restart_without_disk(&mut self, error: &str) {
+        self.dead = false;
+        self.die_before = None;
+        self.controller = start(&self.policy, Err(error.into()), self.now, true);
+    }
+
     pub fn restart_with(&mut self, earlier: Result<Option<Ledger>, String>) {
         self.dead = false;
         self.die_before = None;
-        self.controller = start(&self.policy, earlier, self.now);
+        self.controller = start(&self.policy, earlier, self.now, false);
     }
 
     pub fn fail(&mut self, n: u8) {
@@ -380,12 +387,17 @@ pub fn kind(command: &Command) -> &'static str {
     }
 }
 
-fn start(policy: &Policy, ledger: Result<Option<Ledger>, String>, now: Now) -> Controller {
+fn start(
+    policy: &Policy,
+    ledger: Result<Option<Ledger>, String>,
+    now: Now,
+    ledger_opens_later: bool,
+) -> Controller {
     let start = Start {
         policy: Arc::new(policy.clone()),
         config_hash: 1,
         ledger,
-        ledger_opens_later: false,
+        ledger_opens_later,
         origin: origin(),
         seed: 1,
         probes_in_flight_limit: 100,

@@ -305,8 +305,11 @@ impl Controller {
                 // A read-back of something else is then seen as what it is: somebody else's change.
             }
             WriteOutcome::Conflict(found) => {
-                // Over a restore it shows in the row read back, where the entry still stands.
-                if drain {
+                if !drain {
+                    // A step that was not made: what somebody else gave shows in the row read back as
+                    // theirs, even if it is the weight that the step was to bring.
+                    self.keeper.undo(&key);
+                } else {
                     self.keeper.drop_entry(&key);
                     *self.drift.entry(DriftKind::Weight).or_default() += 1;
                     let (service, dest) = key;

@@ -3,15 +3,18 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::engine::{Sim, Truth};
-use super::script::Act;
+use super::engine::{Sim, Truth, limit_changes};
+use super::script::{Act, Fault};
 use super::setup::{service_policy, table_of, truth_of};
 use crate::logic::event::Event;
-use crate::logic::ledger::{EntryState, Ledger};
+use crate::logic::ledger::{Entry, EntryState, Ledger};
 use crate::logic::probes::User;
 use crate::logic::service::tests::dest;
 use crate::logic::world::virtual_server;
-use crate::model::{DestPattern, Forwarding, HandOrder, HandRequest, ServiceKey, ServicePolicy, Weight};
+use crate::model::{
+    CheckSpec, Counters, DestPattern, Forwarding, HandOrder, HandRequest, RealServer, ServiceKey,
+    ServicePolicy, Weight,
+};
 
 const EARLIER_BOOT: &str = "an earlier boot";
 
@@ -24,6 +27,11 @@ impl Sim<'_> {
             Act::Delete(user) => self.delete(*user),
             Act::DeleteService(service) => self.delete_service(service),
             Act::Add(user, weight) => self.add(*user, *weight),
+            Act::ReAdd(user, weight) => self.re_add(*user, *weight),
+            Act::Zeroes(service) => {
+                let counters = self.world.table.get_mut(service).map(|vs| &mut vs.counters);
+                counters.into_iter().for_each(|counters| *counters = Some(Counters::default()));
+            }
             Act::Reload(service) => self.keepalived(service, false),
             Act::Rebuild(service) => self.keepalived(service, true),
             Act::Drain { user, force } => self.order(*user, HandOrder::Drain { said: None, force: *force }),
@@ -38,10 +46,7 @@ impl Sim<'_> {
             }
             Act::BrokenConfig => self.step(Event::PolicyRefused),
             Act::Dies => self.die(),
-            Act::Stops => {
-                self.step(Event::Stopping);
-                self.die();
-            }
+            Act::Stops => self.begin_stop(),
             Act::DiesAround { moment, kind, nth } => self.deaths.push((*moment, *kind, *nth)),
             Act::Reboots => self.reboot(),
             Act::Restarts => {
@@ -52,17 +57,21 @@ impl Sim<'_> {
             Act::Faults(fault, percent) => drop(self.faults.insert(*fault, *percent)),
             Act::NoFaults => self.faults.clear(),
             Act::Pauses(time) => self.pause(*time),
+            Act::ClockSteps { back, by } => {
+                let seconds = by.as_secs_f64();
+                self.world.now.wall.0 += if *back { -seconds } else { seconds };
+            }
             Act::Looks => self.step(Event::ViewWanted { max_age: Duration::from_secs(1) }),
             Act::DumpLacks(user) => self.dump_lacks = Some(*user),
             Act::BeforeWrite(act) => self.before_write.push(act.as_ref().clone()),
         }
     }
 
-    /// An operator's edit. His 0 where a record of ours stands looks like ours (no record tells the
-    /// two apart), so he only sets one while a write on its way will notice.
+    /// An operator's edit. To the weight that we wrote, a 0 or a step of a ramp, it looks like ours (no
+    /// record tells the two apart), so he only makes one while a write on its way will notice.
     fn edit(&mut self, user: User, weight: u32) {
         let Some(was) = self.weight(&user) else { return };
-        if was == weight || (weight == 0 && self.recorded(&user)) {
+        if was == weight || self.looks_ours(&user, weight) {
             return;
         }
         if let Some(truth) = self.truth.get_mut(&user) {
@@ -89,17 +98,21 @@ impl Sim<'_> {
         self.disturb(user.0);
     }
 
-    /// True where a 0 would be taken for ours: there is a record, and no write on its way that would
-    /// find the 0 before it is made.
-    fn recorded(&self, user: &User) -> bool {
-        let on_disk = self.disk().is_some_and(|l| l.entries.contains_key(user));
+    /// True where this weight would be taken for ours: there is a record of it, and no write on its way
+    /// that would find it before it is made.
+    fn looks_ours(&self, user: &User, weight: u32) -> bool {
+        let like = |entry: &Entry| entry.owed.0 != weight && entry.left(Weight(weight));
+        let on_disk = self.disk().and_then(|l| l.entries.get(user)).is_some_and(like);
         if self.world.dead {
             return on_disk;
         }
         let controller = &self.world.controller;
         let in_flight = controller.cycle.changes().is_some_and(|changes| changes.contains_key(user));
         match controller.keeper.get(user) {
-            Some(entry) => !(in_flight && entry.state == EntryState::Pending && !self.write_unheard()),
+            Some(entry) if in_flight && entry.state == EntryState::Pending && !self.write_unheard() => {
+                like(entry) && entry.written.0 != weight
+            }
+            Some(entry) => like(entry) || on_disk,
             None => on_disk,
         }
     }
@@ -117,6 +130,19 @@ impl Sim<'_> {
         self.disturb(user.0);
     }
 
+    /// Between two reads, so that only its place tells: unless it was the foremost. With the weight that
+    /// we wrote that sign is all there is, and chance may take it away (a death, a dump that misses a
+    /// row, a write of ours): then it could not be told from ours, so chance does not do it.
+    fn re_add(&mut self, user: User, weight: u32) {
+        let rows = self.world.table.get(&user.0).map_or(&[][..], |vs| &vs.destinations);
+        let foremost = rows.iter().min_by_key(|row| row.place).is_none_or(|row| row.key == user.1);
+        let tells = self.script.seed.is_none() && !foremost && !self.world.dead;
+        if self.truth.contains_key(&user) && (tells || !self.looks_ours(&user, weight)) {
+            self.delete(user);
+            self.put_in_front(user, weight);
+        }
+    }
+
     fn delete_service(&mut self, service: &ServiceKey) {
         self.world.table.remove(service);
         self.truth.retain(|(key, _), _| key != service);
@@ -125,19 +151,28 @@ impl Sim<'_> {
 
     /// Added again with 0 while our record stands, it could not be told from ours either (trap 6).
     fn add(&mut self, user: User, weight: u32) {
-        if self.truth.contains_key(&user) || (weight == 0 && self.recorded(&user)) {
-            return;
+        if !self.truth.contains_key(&user) && !self.looks_ours(&user, weight) {
+            self.put_in_front(user, weight);
         }
+    }
+
+    /// As the kernel adds it: before the others.
+    fn put_in_front(&mut self, user: User, weight: u32) {
         let setup = self.script.services.iter().find(|s| s.key == user.0);
         let vs = self.world.table.entry(user.0).or_insert_with(|| {
             let mut vs = virtual_server(user.0, &[]);
             vs.scheduler = setup.map_or_else(|| "wrr".into(), |s| s.scheduler.clone());
+            vs.counters = Some(Counters::default());
             vs
         });
         let row = setup.and_then(|s| s.rows.iter().find(|row| row.key == user.1));
         let masquerading = row.is_some_and(|row| row.masquerading);
         let forwarding = if masquerading { Forwarding::Masq } else { Forwarding::Route };
-        vs.destinations.push(dest(&user.1.to_string(), weight, forwarding));
+        for row in &mut vs.destinations {
+            row.place = row.place.map(|place| place + 1);
+        }
+        let row = dest(&user.1.to_string(), weight, forwarding);
+        vs.destinations.push(RealServer { place: Some(0), ..row });
         vs.destinations.sort_by_key(|d| d.key);
         let fact = Truth { given: weight, zero_by_operator: weight == 0, ..Truth::default() };
         self.truth.insert(user, fact);
@@ -149,7 +184,7 @@ impl Sim<'_> {
         let Some(setup) = script.services.iter().find(|s| s.key == *service) else { return };
         for row in &setup.rows {
             let user = (*service, row.key);
-            if rebuilds && !(row.weight == 0 && self.recorded(&user)) {
+            if rebuilds && !self.looks_ours(&user, row.weight) {
                 self.delete(user);
             }
             self.add(user, row.weight);
@@ -158,10 +193,23 @@ impl Sim<'_> {
     }
 
     fn configure(&mut self, service: &ServiceKey, policy: Option<ServicePolicy>) {
+        let ports = |p: &ServicePolicy| p.checks.iter().map(|check| check.spec.port).collect::<Vec<_>>();
+        let controller = &self.world.controller;
+        let earlier =
+            controller.policy().service_for(service).map(|at| ports(&controller.policy().services[at]));
+        let alike = earlier.is_some() && earlier == policy.as_ref().map(ports);
+        // One that another service probes at the new pace has results of its own.
+        let probed = |spec: &CheckSpec| controller.probes.targets().any(|(_, t)| *t.target.spec == *spec);
+        let new = policy.iter().flat_map(|p| &p.checks).all(|check| !probed(&check.spec));
+        let before = self.verdicts(service);
         let services = &mut self.world.policy.services;
         services.retain(|s| !s.matches.iter().any(|m| m.matches(service)));
         services.extend(policy);
         self.reload();
+        let kept = self.world.dead || !alike || !new || self.verdicts(service) == before;
+        self.require(kept, || {
+            format!("trap 28: a reload that changes no check of {service} forgets verdicts")
+        });
     }
 
     pub(super) fn reload(&mut self) {
@@ -188,16 +236,29 @@ impl Sim<'_> {
         self.runs.clear();
         self.known.clear();
         self.whole_read = None;
-        let disk = self.world.disk.as_ref().filter(|ledger| ledger.origin.boot_id != EARLIER_BOOT);
-        for (user, truth) in &mut self.truth {
-            (truth.raised, truth.drained_again) = (false, 0);
-            let entry = disk.and_then(|l| l.entries.get(user));
-            // Set to 0 just before our write, and we died before we could say that it was not ours.
-            if let Some(entry) = entry.filter(|_| truth.zero_by_operator) {
+        let opens = !self.goes_wrong(Fault::Opens);
+        let disk = self.world.disk.clone().filter(|ledger| ledger.origin.boot_id != EARLIER_BOOT);
+        let weights: Vec<_> = self.truth.keys().map(|user| (*user, self.weight(user))).collect();
+        for (user, weight) in weights {
+            let Some(truth) = self.truth.get_mut(&user) else { continue };
+            if !opens || !disk.as_ref().is_some_and(|l| l.raises.contains_key(&user)) {
+                (truth.raised, truth.drained_again) = (false, 0);
+            }
+            let Some(entry) = disk.as_ref().and_then(|l| l.entries.get(&user)) else { continue };
+            let Some(weight) = weight else { continue };
+            // As if we had given it back and died before that was on disk.
+            truth.raised &= weight != entry.owed.0;
+            // Set just before our write, and we died before we could say that it was not ours.
+            if entry.left(Weight(weight)) {
                 (truth.given, truth.zero_by_operator) = (entry.owed.0, false);
             }
         }
-        self.world.restart();
+        if opens {
+            self.world.restart();
+        } else {
+            self.world.restart_without_disk("in use");
+        }
+        limit_changes(self.script, &mut self.world);
         self.step(Event::Tick);
     }
 }

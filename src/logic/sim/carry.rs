@@ -75,6 +75,7 @@ impl Sim<'_> {
             (Some(Moment::Before | Moment::Amid), _) => return self.die(),
         }
         self.world.read_error = self.goes_wrong(Fault::Reads).then(|| ReadFailure::Failed("EIO".into()));
+        self.world.open_error = self.goes_wrong(Fault::Opens).then(|| "in use".into());
         self.world.save_error = self.goes_wrong(Fault::Saves).then(|| "no space".into());
         let event = match command {
             Command::SetWeights(changes) => self.write(changes),
@@ -83,6 +84,7 @@ impl Sim<'_> {
                 Some(Event::ProbeEnded { id, report: self.report(outcome) })
             }
             Command::ReadTable => {
+                self.traffic_goes_on();
                 let mut event = self.world.carry_out(Command::ReadTable);
                 if let Some(Event::TableRead(Ok(snapshot))) = &mut event {
                     self.miss_rows(snapshot);
@@ -121,6 +123,14 @@ impl Sim<'_> {
 
     fn report(&self, outcome: Outcome) -> ProbeReport {
         ProbeReport { detail: String::new(), ..report(outcome, self.world.now.mono) }
+    }
+
+    fn traffic_goes_on(&mut self) {
+        for counters in self.world.table.values_mut().filter_map(|vs| vs.counters.as_mut()) {
+            counters.connections += 1;
+            counters.incoming_packets += 3;
+            counters.incoming_bytes += 300;
+        }
     }
 
     /// A dump that missed a row which others' changes hid from it (trap 3).
@@ -174,6 +184,7 @@ impl Sim<'_> {
             let is = self.weight(&(change.service, change.dest));
             if let Some(is) = is.filter(|_| was != is) {
                 self.writes += 1;
+                self.writes_of_events += usize::from(!self.comes_of_a_clock(change));
                 self.written(change, is);
             }
         }
@@ -190,15 +201,23 @@ impl Sim<'_> {
     }
 
     pub fn tell(&mut self, event: Event, carried_out: Mono) {
+        if self.world.dead {
+            return;
+        }
+        let (mut passed, mut report) = (None, None);
         match &event {
-            Event::ProbeEnded { id, report } => self.count(*id, report.outcome),
+            Event::ProbeEnded { id, report } => {
+                self.count(*id, report.outcome);
+                passed = Some(report.outcome);
+            }
             Event::TableRead(Ok(snapshot)) => {
                 self.whole_read = Some(self.world.now.mono);
                 self.known = snapshot.services.iter().map(|s| (s.key, snapshot.taken.mono)).collect();
             }
-            Event::WeightsSet(report) => {
+            Event::WeightsSet(set) => {
+                report = Some(set.clone());
                 // What came between is a disturbance of its own.
-                for service in &report.services {
+                for service in &set.services {
                     self.known.insert(service.key, carried_out);
                 }
             }
@@ -214,5 +233,11 @@ impl Sim<'_> {
             | Event::ViewWanted { .. } => {}
         }
         self.step(event);
+        if let Some(outcome) = passed {
+            self.need_is_met(outcome);
+        }
+        if let Some(report) = report {
+            self.records_end(&report);
+        }
     }
 }

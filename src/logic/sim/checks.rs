@@ -15,15 +15,21 @@ impl Sim<'_> {
         let (given, operators) = (truth.given, truth.zero_by_operator);
         if weight > 0 {
             self.require(!operators, || format!("invariant 4: an operator's 0 is raised: {change:?}"));
-            self.require(weight == given, || {
-                format!("invariant 3: not what it took: {change:?}, {given} was")
-            });
+            let back = weight == given || self.may_be_a_step(change, given);
+            self.require(back, || format!("invariant 3: not what it took: {change:?}, {given} was"));
             return;
         }
         truth.drained_again += u32::from(std::mem::take(&mut truth.raised));
         let once = truth.drained_again <= 1;
         self.require(once, || format!("invariant 4: a second drain of what others raised: {change:?}"));
         // That its record is on disk (invariant 3) the world asserts before it makes the change.
+        let known = &self.basis.0;
+        let known = known.get(&change.service).copied();
+        let recorded = self.disk().and_then(|l| l.entries.get(&user)).map(|entry| entry.owed.0);
+        self.require(
+            known <= self.disturbed.get(&change.service).copied() || recorded == Some(given),
+            || format!("invariant 3: {recorded:?} is on record, {given} was: {change:?}"),
+        );
         let (known, policy) = &self.basis;
         let known = known.get(&change.service).copied();
         if !by_hand
@@ -43,13 +49,23 @@ impl Sim<'_> {
         let limit = policy.poll_interval * POLLS_FRESH;
         let fresh = self.whole_read.is_some_and(|read| self.world.now.mono.since(read) <= limit);
         self.require(fresh, || "invariant 6: a write without a fresh snapshot".into());
+        let limit = self.world.controller.changes_per_cycle;
+        let within = |change: &&WeightChange| policy.service_for(&change.service).is_some();
+        let many = changes.iter().filter(within).count();
+        self.require(many <= limit, || format!("the limit: {many} changes in one cycle of {limit}"));
+        let gives_back = self.stops_by.is_some() && policy.restore_on_exit;
         for change in changes {
+            self.require(change.from != change.to, || format!("invariant 6: it changes nothing: {change:?}"));
             let service = policy.service_for(&change.service).map(|at| &policy.services[at]);
             // The one exception: `undrain` gives back what the configuration dropped.
             let handed_back = service.is_none() && !change.to.is_zero();
             let managed = service.map(|s| s.mode) == Some(Mode::Enforce);
             self.require(managed || handed_back, || format!("invariant 2: nobody asked for {change:?}"));
             let wished = self.world.controller.keeper.wished_out(&(change.service, change.dest));
+            let back = gives_back && (wished || change.to.is_zero());
+            self.require(!back || wished && change.to.is_zero(), || {
+                format!("trap 18: at the stop: {change:?}")
+            });
             if !change.to.is_zero() || wished {
                 continue;
             }

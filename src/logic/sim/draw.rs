@@ -84,6 +84,8 @@ pub fn script(seed: u64) -> Script {
     let push = |steps: &mut Vec<Step>, at, act| steps.push(Step { at, what: What::Act(act), line: 0 });
     push(&mut steps, at, Act::Faults(Fault::Slow, 5));
     push(&mut steps, at, Act::Faults(Fault::ProbesLate, 2));
+    let restore_on_exit = random.percent(40);
+    let changes_per_cycle = random.pick(&[None, None, Some(1), Some(2), Some(3)]);
     let end = Mono::ZERO + (8_000 + random.below(20_000)) as u32 * MS;
     let mut dead = false;
     while at < end {
@@ -93,7 +95,15 @@ pub fn script(seed: u64) -> Script {
         push(&mut steps, at, act);
         at += (20 + random.below(1500)) as u32 * MS;
     }
-    Script { seed: Some(seed), suspect_self_percent, services, steps, end: at }
+    Script {
+        seed: Some(seed),
+        suspect_self_percent,
+        restore_on_exit,
+        changes_per_cycle,
+        services,
+        steps,
+        end: at,
+    }
 }
 
 fn vip(n: u8) -> ServiceKey {
@@ -105,11 +115,11 @@ fn server(n: u8) -> DestKey {
 }
 
 fn service(random: &mut Random, n: u8) -> ServiceSetup {
-    let weights = [0, 1, 5, 5, 7, 65_535];
+    let weights = [0, 1, 5, 5, 7, 65_535, 2_147_483_647];
     let row = |n| Row { key: server(n), weight: random.pick(&weights), masquerading: false };
     let rows = (1..=SERVERS).map(row).collect();
-    let scheduler = random.pick(&["wrr", "wrr", "wlc", "rr", "sh", "mh", "dh"]).to_owned();
-    let rules = if random.percent(70) { Rules::default() } else { rules(random) };
+    let scheduler = random.pick(&["wrr", "wrr", "wlc", "rr", "lc", "sh", "mh", "dh"]).to_owned();
+    let rules = if random.percent(50) { Rules::default() } else { rules(random) };
     ServiceSetup { key: vip(n), scheduler, rules: Some(rules), rows }
 }
 
@@ -120,6 +130,8 @@ fn rules(random: &mut Random) -> Rules {
         checks: random.pick(&[vec![0], vec![80], vec![80, 81], vec![81], vec![]]),
         on_failure: random.pick(&[None, None, Some(OnFailure::WeightZero), Some(OnFailure::Observe)]),
         interval: random.pick(&[700, 1000]) * MS,
+        slow_start: random.pick(&[0, 0, 1000, 3000, 6000]) * MS,
+        hold_down: random.pick(&[0, 0, 2000, 120_000]) * MS,
     }
 }
 
@@ -127,7 +139,7 @@ fn act(random: &mut Random) -> Act {
     let service = vip(random.pick(&[1, 2]));
     let key = server(random.below(u64::from(SERVERS)) as u8 + 1);
     let user = (service, key);
-    match random.below(42) {
+    match random.below(45) {
         0..=5 => fails(random, key.addr),
         6..=9 => Act::Passes(key.addr),
         10..=16 => by_others(random, user),
@@ -147,6 +159,10 @@ fn act(random: &mut Random) -> Act {
         34 => Act::Pauses((200 + random.below(8000)) as u32 * MS),
         35 => Act::DumpLacks(user),
         36..=39 => Act::Drain { user, force: random.percent(30) },
+        40 => {
+            Act::ClockSteps { back: random.percent(50), by: random.pick(&[1, 5, 3600, 86_400]) * 1000 * MS }
+        }
+        41..=42 => Act::ReAdd(user, random.pick(&[0, 1, 2, 5, 9])),
         _ => Act::Undrain { user, ignore_checks: random.percent(50) },
     }
 }
@@ -162,17 +178,18 @@ fn fails(random: &mut Random, addr: IpAddr) -> Act {
 fn by_others(random: &mut Random, user: User) -> Act {
     match random.below(16) {
         0..=3 => Act::Edit(user, 0),
-        4..=9 => Act::Edit(user, random.pick(&[1, 5, 8, 65_535])),
+        4..=9 => Act::Edit(user, random.pick(&[1, 2, 3, 5, 8, 65_535])),
         10..=11 => Act::Delete(user),
         12..=13 => Act::Add(user, random.pick(&[0, 1, 5, 9])),
-        14 => random.pick(&[Act::Reload(user.0), Act::Reload(user.0), Act::DeleteService(user.0)]),
+        14 => random.pick(&[Act::Reload(user.0), Act::DeleteService(user.0), Act::Zeroes(user.0)]),
         _ => Act::Rebuild(user.0),
     }
 }
 
 fn faults(random: &mut Random) -> Act {
-    match random.below(8) {
+    match random.below(9) {
         0 => Act::NoFaults,
+        7 => Act::Faults(Fault::Opens, random.pick(&[0, 50, 100])),
         1 => Act::Faults(Fault::Writes, random.pick(&[0, 30, 100])),
         2 => {
             let kind = random.pick(&[Fault::WritesRefused, Fault::WritesLanded, Fault::WritesLost]);

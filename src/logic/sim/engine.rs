@@ -12,7 +12,7 @@ use super::setup::{healthy_policy, policy_of, table_of, truth_of};
 use crate::logic::event::{Command, Event, Note, TargetId};
 use crate::logic::probes::User;
 use crate::logic::world::World;
-use crate::model::{HandDone, HandEffect, HandOrder, Mono, Outcome, Policy, ServiceKey};
+use crate::model::{HandDone, HandEffect, HandOrder, Mono, Outcome, Policy, ServiceKey, Verdict};
 
 pub const MS: Duration = Duration::from_millis(1);
 
@@ -69,6 +69,8 @@ pub struct Sim<'a> {
     /// And its answers come in the order of the work.
     pub table_heard: Mono,
     pub asleep_until: Mono,
+    /// A clean stop is under way, and how long it may take.
+    pub stops_by: Option<Mono>,
     pub truth: BTreeMap<User, Truth>,
     /// By address and port; without a port: all of them.
     pub sick: BTreeMap<(IpAddr, Option<u16>), Outcome>,
@@ -86,6 +88,8 @@ pub struct Sim<'a> {
     /// What the write under way was decided on.
     pub basis: (BTreeMap<ServiceKey, Mono>, Arc<Policy>),
     pub writes: usize,
+    /// Of these, those that no clock explains: no step of a ramp, no end of a hold-down.
+    pub writes_of_events: usize,
     pub notes: BTreeMap<String, usize>,
     pub answers: u64,
     next_step: usize,
@@ -96,6 +100,12 @@ pub struct Sim<'a> {
     pub broken: Option<String>,
     /// What was done and decided, where it is wanted.
     pub trail: Option<Vec<String>>,
+}
+
+pub fn limit_changes(script: &Script, world: &mut World) {
+    if let Some(changes) = script.changes_per_cycle {
+        world.controller.changes_per_cycle = changes;
+    }
 }
 
 /// Runs it to its end; what was wrong first, if anything.
@@ -133,6 +143,7 @@ impl<'a> Sim<'a> {
     fn new(script: &'a Script, watch: Option<Watch>, told: bool) -> Sim<'a> {
         let mut world = World::new(policy_of(script), &[]);
         world.table = table_of(script);
+        limit_changes(script, &mut world);
         let basis = (BTreeMap::new(), world.controller.policy().clone());
         Sim {
             script,
@@ -143,6 +154,7 @@ impl<'a> Sim<'a> {
             table_free: Mono::ZERO,
             table_heard: Mono::ZERO,
             asleep_until: Mono::ZERO,
+            stops_by: None,
             truth: truth_of(script),
             sick: BTreeMap::new(),
             faults: BTreeMap::new(),
@@ -156,6 +168,7 @@ impl<'a> Sim<'a> {
             whole_read: None,
             basis,
             writes: 0,
+            writes_of_events: 0,
             notes: BTreeMap::new(),
             answers: 0,
             next_step: 0,
@@ -171,9 +184,11 @@ impl<'a> Sim<'a> {
         self.run_until(self.script.end);
         self.calm();
         self.run_for(SETTLES);
-        let writes = self.writes;
+        let writes = self.writes_of_events;
         self.run_for(STAYS);
-        self.require(self.writes == writes, || "invariant 6: it writes with nothing new to know".into());
+        self.require(self.writes_of_events == writes, || {
+            "invariant 6: it writes with nothing new to know".into()
+        });
         self.floors_hold_at_rest();
         self.all_that_is_kept_is_shown();
         self.sick.clear();
@@ -182,6 +197,7 @@ impl<'a> Sim<'a> {
         self.run_for(MENDED);
         self.lift_all();
         self.run_for(ALL_BACK);
+        self.let_ramps_end();
         self.all_is_given_back();
     }
 
@@ -200,7 +216,7 @@ impl<'a> Sim<'a> {
         }
     }
 
-    fn run_for(&mut self, time: Duration) {
+    pub fn run_for(&mut self, time: Duration) {
         self.run_until(self.world.now.mono + time);
     }
 
@@ -211,7 +227,8 @@ impl<'a> Sim<'a> {
             let wake = self.world.controller.next_wake().filter(|_| !self.world.dead);
             let wake = wake.map(|wake| wake.max(self.asleep_until));
             let step = self.script.steps.get(self.next_step).map(|step| step.at);
-            let next = [job, wake, step].into_iter().flatten().min().unwrap_or(end);
+            let by = self.stops_by;
+            let next = [job, wake, step, by].into_iter().flatten().min().unwrap_or(end);
             if next >= end {
                 return self.world.advance_to(end.max(self.world.now.mono));
             }
@@ -229,6 +246,7 @@ impl<'a> Sim<'a> {
             } else {
                 self.step(Event::Tick);
             }
+            self.stop_if_done();
             self.look();
         }
     }
@@ -309,7 +327,7 @@ impl<'a> Sim<'a> {
     }
 
     fn logged(&mut self, note: &Note) {
-        if let Note::VerdictChanged { service, dest, .. } = note
+        if let Note::VerdictChanged { service, dest, verdict: Verdict::Up, .. } = note
             && let Some(truth) = self.truth.get_mut(&(*service, *dest))
         {
             (truth.raised, truth.drained_again) = (false, 0);
@@ -349,6 +367,9 @@ impl<'a> Sim<'a> {
         self.deaths.clear();
         self.before_write.clear();
         self.dump_lacks = None;
+        if self.stops_by.is_some() {
+            self.die();
+        }
         if self.world.dead {
             self.restart();
         }
@@ -368,6 +389,7 @@ impl<'a> Sim<'a> {
 
     pub fn die(&mut self) {
         self.world.dead = true;
+        self.stops_by = None;
         self.jobs.clear();
     }
 

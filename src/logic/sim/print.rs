@@ -40,6 +40,12 @@ impl Display for Script {
         if self.suspect_self_percent != NEVER_SUSPECT {
             writeln!(f, "suspect-self {}%", self.suspect_self_percent)?;
         }
+        if self.restore_on_exit {
+            writeln!(f, "restore-on-exit")?;
+        }
+        if let Some(changes) = self.changes_per_cycle {
+            writeln!(f, "changes-per-cycle {changes}")?;
+        }
         for service in &self.services {
             service.fmt(f)?;
         }
@@ -94,6 +100,12 @@ impl Display for Rules {
         if self.interval != usual.interval {
             write!(f, " interval {}", Time(self.interval))?;
         }
+        if self.slow_start != usual.slow_start {
+            write!(f, " slow-start {}", Time(self.slow_start))?;
+        }
+        if self.hold_down != usual.hold_down {
+            write!(f, " hold-down {}", Time(self.hold_down))?;
+        }
         Ok(())
     }
 }
@@ -110,6 +122,8 @@ impl Display for Act {
             Act::Delete(user) => write!(f, "operator deletes {}", Of(user)),
             Act::DeleteService(service) => write!(f, "operator deletes-service {service}"),
             Act::Add(user, weight) => write!(f, "operator adds {} weight {weight}", Of(user)),
+            Act::ReAdd(user, weight) => write!(f, "operator re-adds {} weight {weight}", Of(user)),
+            Act::Zeroes(service) => write!(f, "operator zeroes {service}"),
             Act::Reload(service) => write!(f, "keepalived reloads {service}"),
             Act::Rebuild(service) => write!(f, "keepalived rebuilds {service}"),
             Act::Drain { user, force } => {
@@ -131,6 +145,9 @@ impl Display for Act {
             Act::Faults(fault, percent) => write!(f, "faults {fault} {percent}%"),
             Act::NoFaults => f.write_str("faults none"),
             Act::Pauses(time) => write!(f, "pauses {}", Time(*time)),
+            Act::ClockSteps { back, by } => {
+                write!(f, "clock {} {}", if *back { "back" } else { "on" }, Time(*by))
+            }
             Act::Looks => f.write_str("looks"),
             Act::DumpLacks(user) => write!(f, "dump-lacks {}", Of(user)),
             Act::BeforeWrite(act) => write!(f, "before-write {act}"),

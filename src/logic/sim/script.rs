@@ -39,6 +39,9 @@ pub struct Script {
     /// command takes a millisecond.
     pub seed: Option<u64>,
     pub suspect_self_percent: u8,
+    pub restore_on_exit: bool,
+    /// `None`: as many as usual.
+    pub changes_per_cycle: Option<usize>,
     pub services: Vec<ServiceSetup>,
     /// In the order of their times.
     pub steps: Vec<Step>,
@@ -51,6 +54,8 @@ impl Default for Script {
         Script {
             seed: None,
             suspect_self_percent: NEVER_SUSPECT,
+            restore_on_exit: false,
+            changes_per_cycle: None,
             services: Vec::new(),
             steps: Vec::new(),
             end: Mono::ZERO,
@@ -84,6 +89,8 @@ pub struct Rules {
     pub checks: Vec<u16>,
     pub on_failure: Option<OnFailure>,
     pub interval: Duration,
+    pub slow_start: Duration,
+    pub hold_down: Duration,
 }
 
 impl Default for Rules {
@@ -94,6 +101,8 @@ impl Default for Rules {
             checks: vec![0],
             on_failure: None,
             interval: Duration::from_secs(1),
+            slow_start: Duration::ZERO,
+            hold_down: Duration::ZERO,
         }
     }
 }
@@ -138,6 +147,10 @@ pub enum Act {
     Delete(User),
     DeleteService(ServiceKey),
     Add(User, u32),
+    /// Deleted and added again between two reads (trap 6).
+    ReAdd(User, u32),
+    /// The counters of a virtual server begin again, as `ipvsadm -Z` makes them.
+    Zeroes(ServiceKey),
     /// keepalived reads its configuration again: the weights as it has them.
     Reload(ServiceKey),
     /// The same, by deleting and adding every real server.
@@ -157,7 +170,7 @@ pub enum Act {
     BrokenConfig,
     /// `kill -9`.
     Dies,
-    /// A clean stop.
+    /// A clean stop: what is under way is brought to its end, and then it is no more.
     Stops,
     /// `kill -9` around the n-th next command of this kind.
     DiesAround {
@@ -172,6 +185,11 @@ pub enum Act {
     NoFaults,
     /// The process stands still; then everything is overdue.
     Pauses(Duration),
+    /// The wall clock is set on, or back.
+    ClockSteps {
+        back: bool,
+        by: Duration,
+    },
     /// Somebody looks at the status.
     Looks,
     /// The next dump of the table misses this row (trap 3).
@@ -212,6 +230,8 @@ spoken! {
         /// A row is missing, but never in two dumps in a row: that is a deletion.
         Dumps = "dumps",
         Saves = "saves",
+        /// The state directory cannot be used; it is tried again.
+        Opens = "opens",
         /// Inconclusive: our own lag.
         ProbesLate = "probes-late",
         /// The answer takes up to ten seconds, long enough for its target to be gone.

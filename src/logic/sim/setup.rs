@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::engine::Truth;
 use super::script::{Rules, Script, ServiceSetup};
@@ -9,7 +10,8 @@ use crate::logic::probes::User;
 use crate::logic::service::tests::{dest, tcp_spec};
 use crate::logic::world::{NEVER_SUSPECT, policy, virtual_server};
 use crate::model::{
-    Check, CheckSpec, Floor, Forwarding, Match, Mode, Net, Policy, ServiceKey, ServicePolicy, VirtualServer,
+    Check, CheckSpec, Counters, Floor, Forwarding, Match, Mode, Net, Policy, ServiceKey, ServicePolicy,
+    VirtualServer,
 };
 
 pub fn table_of(script: &Script) -> BTreeMap<ServiceKey, VirtualServer> {
@@ -24,7 +26,12 @@ pub fn table_of(script: &Script) -> BTreeMap<ServiceKey, VirtualServer> {
                 dest(&row.key.to_string(), row.weight, forwarding)
             })
             .collect();
+        // Added one by one, each before the others.
+        for (behind, row) in vs.destinations.iter_mut().rev().enumerate() {
+            row.place = u32::try_from(behind).ok();
+        }
         vs.destinations.sort_by_key(|d| d.key);
+        vs.counters = Some(Counters::default());
         (setup.key, vs)
     };
     script.services.iter().map(table).collect()
@@ -51,6 +58,8 @@ pub fn service_policy(key: ServiceKey, rules: &Rules) -> ServicePolicy {
     };
     service.checks = rules.checks.iter().map(check).collect();
     service.on_failure = rules.on_failure;
+    service.slow_start = rules.slow_start;
+    service.hold_down = rules.hold_down;
     service
 }
 
@@ -59,15 +68,16 @@ pub fn policy_of(script: &Script) -> Policy {
     Policy {
         services: script.services.iter().filter_map(managed).collect(),
         suspect_self_percent: script.suspect_self_percent,
+        restore_on_exit: script.restore_on_exit,
         ..policy(Floor::DEFAULT, Mode::Enforce)
     }
 }
 
-/// Under which everything that passes gets its weight back.
+/// Under which everything that passes gets its weight back, once its ramp has ended.
 pub fn healthy_policy(script: &Script) -> Policy {
     let healthy = |s: &ServiceSetup| {
-        let mut rules =
-            Rules { on_failure: None, mode: Mode::Enforce, ..s.rules.clone().unwrap_or_default() };
+        let rules = s.rules.clone().unwrap_or_default();
+        let mut rules = Rules { on_failure: None, mode: Mode::Enforce, hold_down: Duration::ZERO, ..rules };
         rules.checks = if rules.checks.is_empty() { vec![80] } else { rules.checks };
         service_policy(s.key, &rules)
     };

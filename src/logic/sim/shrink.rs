@@ -80,6 +80,8 @@ impl Shrinker {
     fn plainer(&mut self) {
         self.change(|script| script.seed = None);
         self.change(|script| script.suspect_self_percent = NEVER_SUSPECT);
+        self.change(|script| script.restore_on_exit = false);
+        self.change(|script| script.changes_per_cycle = None);
         for at in (0..self.best.services.len()).rev() {
             self.change(|script| {
                 script.services.remove(at);
@@ -134,6 +136,7 @@ impl Shrinker {
 fn plainer_acts(what: &What) -> Vec<Act> {
     match what {
         What::Act(Act::Edit(user, weight)) if *weight > 0 => vec![Act::Edit(*user, 5)],
+        What::Act(Act::ReAdd(user, weight)) if *weight > 0 => vec![Act::ReAdd(*user, 5), Act::Edit(*user, 5)],
         What::Act(Act::Add(user, weight)) if *weight > 0 => vec![Act::Add(*user, 5)],
         What::Act(Act::Configure(service, _)) => vec![Act::Configure(*service, Rules::default())],
         What::Act(Act::Faults(fault, percent)) if *percent > 0 => vec![Act::Faults(*fault, 100)],

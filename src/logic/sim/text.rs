@@ -15,13 +15,13 @@ use crate::model::{
     DestKey, DrainedBy, Family, Floor, HeldReason, Mode, Mono, OnFailure, Outcome, ServiceKey, Verdict,
 };
 
-const LINES: &str =
-    "a line begins with seed, suspect-self, virtual-server, real-server, at, by, until or end";
+const LINES: &str = "a line begins with seed, suspect-self, restore-on-exit, changes-per-cycle, virtual-server, real-server, at, by, until or end";
 const SERVICE: &str = "virtual-server 10.0.0.1:80/tcp wrr [unmanaged | floor 1|50% | mode enforce|observe | \
-     checks none|80,81,service | on-failure weight-0|observe | interval 1s]…";
+     checks none|80,81,service | on-failure weight-0|observe | interval 1s | \
+     slow-start 10s | hold-down 30s]…";
 const ROW: &str = "real-server 10.0.1.1:80 weight 5 [masq], after its virtual-server";
 const ACTS: &str = "after `at 5s` stands one of: fails, passes, operator, keepalived, drain, undrain, configure, \
-     unconfigure, suspect-self, broken-config, dies, stops, reboots, restarts, faults, pauses, looks, dump-lacks, \
+     unconfigure, suspect-self, broken-config, dies, stops, reboots, restarts, faults, pauses, clock, looks, dump-lacks, \
      before-write; or what is expected: weight, owed, verdict, drained, held, ledger, writes, noted, answered";
 const EXPECTED: &str = "after `by 5s` and `until 5s` stands what is expected: weight, owed, verdict, drained, held, \
      ledger, writes, noted, answered";
@@ -38,6 +38,8 @@ pub fn parse(text: &str) -> Result<Script, Vec<String>> {
         match words.line(first, at + 1).and_then(|read| words.done().map(|()| read)) {
             Ok(Line::Seed(seed)) => script.seed = Some(seed),
             Ok(Line::SuspectSelf(percent)) => script.suspect_self_percent = percent,
+            Ok(Line::RestoreOnExit) => script.restore_on_exit = true,
+            Ok(Line::ChangesPerCycle(changes)) => script.changes_per_cycle = Some(changes),
             Ok(Line::Service(service)) => script.services.push(service),
             Ok(Line::Row(row)) => script.services.last_mut().into_iter().for_each(|s| s.rows.push(row)),
             Ok(Line::Steps(steps)) => script.steps.extend(steps),
@@ -59,6 +61,8 @@ pub fn parse(text: &str) -> Result<Script, Vec<String>> {
 enum Line {
     Seed(u64),
     SuspectSelf(u8),
+    RestoreOnExit,
+    ChangesPerCycle(usize),
     Service(ServiceSetup),
     Row(Row),
     Steps(Vec<Step>),
@@ -70,6 +74,11 @@ impl Words<'_> {
         match first {
             "seed" => Ok(Line::Seed(self.number("seed 7")?)),
             "suspect-self" => Ok(Line::SuspectSelf(self.percent("suspect-self 100%")?)),
+            "restore-on-exit" => Ok(Line::RestoreOnExit),
+            "changes-per-cycle" => match self.number("changes-per-cycle 2")? {
+                0 => Err("with 0 changes per cycle nothing ever happens: write changes-per-cycle 2".into()),
+                changes => Ok(Line::ChangesPerCycle(changes)),
+            },
             "virtual-server" => self.service().map(Line::Service),
             "real-server" => self.row().map(Line::Row),
             "end" => Ok(Line::End(self.time("end 30s")?)),
@@ -129,6 +138,8 @@ impl Words<'_> {
                 "mode" => rules.mode = self.one_of(&Mode::ALL, SERVICE)?,
                 "checks" => rules.checks = self.checks()?,
                 "on-failure" => rules.on_failure = Some(self.one_of(&OnFailure::ALL, SERVICE)?),
+                "slow-start" => rules.slow_start = self.duration(SERVICE)?,
+                "hold-down" => rules.hold_down = self.duration(SERVICE)?,
                 "interval" => rules.interval = self.duration(SERVICE)?.max(100 * MS),
                 other => return Err(format!("`{other}` is no setting: write {SERVICE}")),
             }
@@ -279,6 +290,11 @@ impl Words<'_> {
                 Act::Faults(self.one_of(&Fault::ALL, form)?, self.percent(form)?)
             }
             "pauses" => Act::Pauses(self.duration("pauses 30s")?),
+            "clock" => {
+                let form = "clock on|back 1h";
+                let back = self.one_of(&["on", "back"], form)? == "back";
+                Act::ClockSteps { back, by: self.duration(form)? }
+            }
             "looks" => Act::Looks,
             "dump-lacks" => Act::DumpLacks(self.user("dump-lacks 10.0.1.1:80")?),
             "before-write" => {
@@ -305,9 +321,10 @@ impl Words<'_> {
     }
 
     fn operator(&mut self) -> Result<Act, String> {
-        let form = "operator sets 10.0.1.1:80 to 5, operator deletes 10.0.1.1:80, operator adds 10.0.1.1:80 weight 5, \
-             or operator deletes-service 10.0.0.1:80/tcp";
-        Ok(match self.one_of(&["sets", "deletes", "adds", "deletes-service"], form)? {
+        let form = "operator sets 10.0.1.1:80 to 5, operator deletes 10.0.1.1:80, operator adds|re-adds 10.0.1.1:80 weight 5, \
+             or operator zeroes|deletes-service 10.0.0.1:80/tcp";
+        let words = ["sets", "deletes", "adds", "re-adds", "zeroes", "deletes-service"];
+        Ok(match self.one_of(&words, form)? {
             "sets" => {
                 let user = self.user(form)?;
                 self.exactly("to", form)?;
@@ -319,6 +336,12 @@ impl Words<'_> {
                 self.exactly("weight", form)?;
                 Act::Add(user, self.number(form)?)
             }
+            "re-adds" => {
+                let user = self.user(form)?;
+                self.exactly("weight", form)?;
+                Act::ReAdd(user, self.number(form)?)
+            }
+            "zeroes" => Act::Zeroes(self.known_service(form)?),
             _ => Act::DeleteService(self.known_service(form)?),
         })
     }
