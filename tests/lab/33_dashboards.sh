@@ -42,7 +42,7 @@ query_has() { # QUERY TEXT
 wait_for "it has scraped" 40 query_has 'lvs_virtual_server_up == 1' "$WEB"
 
 load_start
-step "one is drained by hand, one flaps and dies, the configuration is read again"
+step "one is drained by hand, one flaps and dies, the address moves, the configuration is read again"
 agent_run 0 drain 10.10.0.24 --force
 for time in 1 2 3; do
   act r1 unavailable
@@ -53,6 +53,10 @@ done
 crash r1
 wait_for "it is out" 20 weights_are 0 5 5 0 5
 wait_for "it flaps" 20 query_has 'lvs_real_server_flapping == 1' 10.10.0.21:80
+ip addr del $VIP/32 dev eth0
+wait_for "the address is gone" 20 query_has 'lvs_vip_present == 0' $VIP
+ip addr add $VIP/32 dev eth0
+wait_for "its moves are counted" 20 query_has 'increase(lvs_vip_transitions_total[1m]) > 0' $VIP
 sed -i 's/^timeout = .*/timeout = "800ms"/' "$T/agent.toml"
 kill -HUP $AGENT_PID
 wait_for "it was read again" 20 query_has 'changes(lvs_agent_config_last_reload_success_timestamp_seconds[1m]) > 0' '"value"'
