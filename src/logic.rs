@@ -20,6 +20,7 @@ mod hand;
 mod health;
 mod keeper;
 mod ledger;
+mod opened;
 mod pause;
 mod plan;
 mod probes;

@@ -117,7 +117,7 @@ impl World {
         let now = Now { mono: Mono::ZERO, wall: Wall(1_000_000.0) };
         let table = BTreeMap::from([(service(), virtual_server(service(), weights))]);
         World {
-            controller: start(&policy, Ok(None), now, false),
+            controller: start(&policy, Ok(None), now),
             now,
             table,
             failing: BTreeMap::new(),
@@ -157,15 +157,14 @@ impl World {
 
     /// A new process that cannot use the state directory yet.
     pub fn restart_without_disk(&mut self, error: &str) {
-        self.dead = false;
-        self.die_before = None;
-        self.controller = start(&self.policy, Err(error.into()), self.now, true);
+        self.restart_with(Err(error.into()));
+        self.controller.keeper.open_later(self.now.mono);
     }
 
     pub fn restart_with(&mut self, earlier: Result<Option<Ledger>, String>) {
         self.dead = false;
         self.die_before = None;
-        self.controller = start(&self.policy, earlier, self.now, false);
+        self.controller = start(&self.policy, earlier, self.now);
     }
 
     pub fn fail(&mut self, n: u8) {
@@ -387,17 +386,12 @@ pub fn kind(command: &Command) -> &'static str {
     }
 }
 
-fn start(
-    policy: &Policy,
-    ledger: Result<Option<Ledger>, String>,
-    now: Now,
-    ledger_opens_later: bool,
-) -> Controller {
+fn start(policy: &Policy, ledger: Result<Option<Ledger>, String>, now: Now) -> Controller {
     let start = Start {
         policy: Arc::new(policy.clone()),
         config_hash: 1,
         ledger,
-        ledger_opens_later,
+        ledger_opens_later: false,
         origin: origin(),
         seed: 1,
         probes_in_flight_limit: 100,

@@ -3,9 +3,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::engine::{Sim, Truth, limit_changes};
+use super::engine::{Sim, Truth};
 use super::script::{Act, Fault};
-use super::setup::{service_policy, table_of, truth_of};
+use super::setup::{limit_changes, service_policy, table_of, truth_of};
 use crate::logic::event::Event;
 use crate::logic::ledger::{Entry, EntryState, Ledger};
 use crate::logic::probes::User;

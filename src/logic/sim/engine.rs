@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use super::draw::Draws;
 use super::script::{Act, Fault, Kind, Moment, Script, What, When};
-use super::setup::{healthy_policy, policy_of, table_of, truth_of};
+use super::setup::{healthy_policy, limit_changes, policy_of, table_of, truth_of};
 use crate::logic::event::{Command, Event, Note, TargetId};
 use crate::logic::probes::User;
 use crate::logic::world::World;
@@ -100,12 +100,6 @@ pub struct Sim<'a> {
     pub broken: Option<String>,
     /// What was done and decided, where it is wanted.
     pub trail: Option<Vec<String>>,
-}
-
-pub fn limit_changes(script: &Script, world: &mut World) {
-    if let Some(changes) = script.changes_per_cycle {
-        world.controller.changes_per_cycle = changes;
-    }
 }
 
 /// Runs it to its end; what was wrong first, if anything.

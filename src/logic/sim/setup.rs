@@ -8,7 +8,7 @@ use super::engine::Truth;
 use super::script::{Rules, Script, ServiceSetup};
 use crate::logic::probes::User;
 use crate::logic::service::tests::{dest, tcp_spec};
-use crate::logic::world::{NEVER_SUSPECT, policy, virtual_server};
+use crate::logic::world::{NEVER_SUSPECT, World, policy, virtual_server};
 use crate::model::{
     Check, CheckSpec, Counters, Floor, Forwarding, Match, Mode, Net, Policy, ServiceKey, ServicePolicy,
     VirtualServer,
@@ -85,5 +85,12 @@ pub fn healthy_policy(script: &Script) -> Policy {
         services: script.services.iter().map(healthy).collect(),
         suspect_self_percent: NEVER_SUSPECT,
         ..policy(Floor::DEFAULT, Mode::Enforce)
+    }
+}
+
+/// Of a new process.
+pub fn limit_changes(script: &Script, world: &mut World) {
+    if let Some(changes) = script.changes_per_cycle {
+        world.controller.changes_per_cycle = changes;
     }
 }

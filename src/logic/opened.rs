@@ -1,0 +1,42 @@
+//! A state directory that could not be used at the start, and now can.
+
+use std::collections::BTreeSet;
+
+use super::controller::Controller;
+use super::event::Command;
+use super::ledger::Ledger;
+use super::probes::User;
+use crate::model::Now;
+
+impl Controller {
+    /// The state directory was tried again. Its entries are those of an earlier run: where a weight was
+    /// seen above 0 since we started, and it is no step of a ramp that the entry has, the entry is over,
+    /// whatever the kernel shows now.
+    pub(super) fn ledger_opened(
+        &mut self,
+        result: Result<Option<Ledger>, String>,
+        again: bool,
+        now: Now,
+        out: &mut Vec<Command>,
+    ) {
+        let result = result.map(|earlier| {
+            earlier.map(|mut ledger| {
+                let seen = |(service, dest): &User| self.services.get(service)?.dests.get(dest)?.owed;
+                ledger.entries.retain(|user, entry| seen(user).is_none_or(|weight| entry.left(weight)));
+                ledger
+            })
+        });
+        let known: BTreeSet<User> = self.keeper.entries().map(|(user, _)| *user).collect();
+        self.keeper.opened(result, now, self.policy.ledger_max_age, out);
+        if again && !self.keeper.usable() {
+            self.keeper.open_later(now.mono);
+        }
+        if self.keeper.usable() {
+            let users = self.keeper.entries().map(|(user, _)| *user);
+            self.adopting.extend(users.filter(|user| !known.contains(user)));
+            if let Some(snapshot) = self.snapshot.clone() {
+                self.take_in(&snapshot, now, out);
+            }
+        }
+    }
+}
