@@ -20,7 +20,6 @@ mod hand;
 mod health;
 mod keeper;
 mod ledger;
-mod opened;
 mod pause;
 mod plan;
 mod probes;
