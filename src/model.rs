@@ -3,6 +3,7 @@
 //! Pure data. Every name that a user sees (`10.10.0.100:80/tcp`, `fwmark:7/ipv4`, `10.10.0.21:80`,
 //! reason words, verdicts) is formatted and parsed here and nowhere else.
 
+mod certificate;
 mod check;
 mod hand;
 mod histogram;
@@ -14,6 +15,7 @@ mod time;
 mod view;
 mod vip;
 
+pub use certificate::*;
 pub use check::*;
 pub use hand::*;
 pub use histogram::*;

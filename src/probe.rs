@@ -16,6 +16,7 @@ mod tcp;
 mod tests;
 mod tls;
 mod trust;
+mod verify;
 
 use std::collections::BTreeSet;
 use std::net::IpAddr;
@@ -27,7 +28,8 @@ use tokio::net::TcpStream;
 use tokio::time::{Instant, timeout_at};
 
 use crate::model::{
-    CheckKind, Close, FailReason, HttpOptions, LocalReason, Mono, Outcome, Phases, ProbeReport, Target,
+    ChainExpiry, CheckKind, Close, FailReason, HttpOptions, LocalReason, Mono, Outcome, Phases, ProbeReport,
+    Target,
 };
 use crate::os::Clock;
 use reason::{Stop, printable};
@@ -197,6 +199,7 @@ struct Trace {
     since: Mono,
     phases: Phases,
     http_status: Option<u16>,
+    chain: Option<Arc<ChainExpiry>>,
 }
 
 impl Trace {
@@ -206,7 +209,15 @@ impl Trace {
     fn begin(clock: Clock) -> Trace {
         let started = clock.mono();
         let phases = Phases::default();
-        Trace { clock, started, stage: Stage::Connect, since: started, phases, http_status: None }
+        Trace {
+            clock,
+            started,
+            stage: Stage::Connect,
+            since: started,
+            phases,
+            http_status: None,
+            chain: None,
+        }
     }
 
     /// Enters the next stage; returns how long the last one took.
@@ -253,6 +264,7 @@ impl Trace {
             outcome,
             phases: self.phases,
             http_status: self.http_status,
+            chain: self.chain,
             detail: printable(&detail),
             started: self.started,
             ended: now,

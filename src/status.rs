@@ -173,4 +173,16 @@ pub struct CheckStatus {
     /// Why it is not probed at all.
     #[serde(default)]
     pub skipped: Option<Word>,
+    /// The certificates that the server presented last; only where it presented some.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub certificate: Option<CertificateStatus>,
+}
+
+/// Of the chain as presented, the certificate that ends first.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CertificateStatus {
+    pub subject: String,
+    pub not_after_timestamp_seconds: i64,
+    /// Whole days, rounded down: negative once it has expired.
+    pub days_left: i64,
 }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::model::{FailReason, Mono, Outcome, Pace, ProbeReport, Verdict};
+use crate::model::{ChainExpiry, FailReason, Mono, Outcome, Pace, ProbeReport, Verdict};
 
 /// What is known of one target.
 #[derive(Debug, Clone, Default)]
@@ -18,6 +18,8 @@ pub struct Health {
     pub last: Option<Last>,
     pub last_conclusive: Option<Last>,
     pub last_pass: Option<Mono>,
+    /// The certificates it presented last; a probe that came to none leaves them.
+    pub chain: Option<Arc<ChainExpiry>>,
     /// The start of the present run of failures.
     pub failing_since: Option<Mono>,
 }
@@ -45,6 +47,9 @@ impl Health {
             http_status: report.http_status,
         };
         self.last = Some(last.clone());
+        if let Some(chain) = &report.chain {
+            self.chain = Some(Arc::clone(chain));
+        }
         match report.outcome {
             Outcome::Inconclusive(_) => return,
             Outcome::Pass => {
@@ -130,6 +135,7 @@ mod tests {
                 outcome: *outcome,
                 phases: Phases::default(),
                 http_status: None,
+                chain: None,
                 detail: String::new(),
                 started: Mono::ZERO,
                 ended: Mono::ZERO,
@@ -156,6 +162,24 @@ mod tests {
         assert_eq!(after(&[LOST; 20]).attempts, 0);
         assert_eq!(after(&[FAIL, FAIL, LOST, LOST, FAIL]).verdict, Some(Verdict::Down));
         assert_eq!(after(&[PASS, PASS, LOST, LOST, LOST, LOST]).verdict, Some(Verdict::Up));
+    }
+
+    #[test]
+    fn the_certificates_seen_last_stay_known() {
+        let chain = |not_after| Some(Arc::new(ChainExpiry { not_after, subject: "CN=a".into() }));
+        let mut health = Health::default();
+        for (outcome, seen, known) in [
+            (PASS, chain(7), chain(7)),
+            (FAIL, None, chain(7)),
+            (FAIL, chain(9), chain(9)),
+            (LOST, None, chain(9)),
+            (LOST, chain(8), chain(8)),
+        ] {
+            let mut report = crate::logic::service::tests::report(outcome, Mono::ZERO);
+            report.chain = seen;
+            health.record(&report, &PACE);
+            assert_eq!(health.chain, known);
+        }
     }
 
     #[test]

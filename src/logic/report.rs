@@ -254,6 +254,7 @@ fn check_view(binding: &Binding, health: Option<&Health>, now: Now) -> CheckView
         failures: health_known.failures.clone(),
         last: last(&health_known.last),
         last_conclusive: last(&health_known.last_conclusive),
+        chain: health_known.chain.clone(),
         skipped: binding.target.is_none().then_some(SkipReason::NoPort),
     }
 }

@@ -220,6 +220,7 @@ pub mod tests {
             outcome,
             phases: Phases { total: Duration::from_millis(1), ..Phases::default() },
             http_status: None,
+            chain: None,
             detail: "as the test says".into(),
             started: ended,
             ended,

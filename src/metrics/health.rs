@@ -151,7 +151,11 @@ fn probes(out: &mut Families, managed: &Managed) -> fmt::Result {
     out.gauge(m::CHECK_CONSECUTIVE_SUCCESSES, each().map(|(labels, c)| (labels, c.consecutive_successes)))?;
     let last = || each().filter_map(|(labels, c)| Some((labels, c.last_conclusive.as_ref()?)));
     out.gauge(m::CHECK_LAST_DURATION, last().map(|(labels, probe)| (labels, probe.duration.as_secs_f64())))?;
-    out.gauge(m::CHECK_LAST_ATTEMPT, last().map(|(labels, probe)| (labels, probe.at.0)))
+    out.gauge(m::CHECK_LAST_ATTEMPT, last().map(|(labels, probe)| (labels, probe.at.0)))?;
+    out.gauge(
+        m::CHECK_TLS_NOT_AFTER,
+        each().filter_map(|(labels, c)| Some((labels, c.chain.as_ref()?.not_after))),
+    )
 }
 
 fn configured_checks<'r>(managed: &'r Managed<'r>) -> impl Iterator<Item = (Labels<'r, 2>, &'r Check)> {

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::{DestKey, Mono, ServiceKey};
+use super::{ChainExpiry, DestKey, Mono, ServiceKey};
 
 /// A named check of the configuration, defaults resolved.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -285,6 +285,8 @@ pub struct ProbeReport {
     pub phases: Phases,
     /// The status code, if an HTTP answer had one.
     pub http_status: Option<u16>,
+    /// Of the certificates that the server presented, whether they were accepted or not.
+    pub chain: Option<Arc<ChainExpiry>>,
     /// For people: what exactly went wrong or came back. At most [`DETAIL_LIMIT_BYTES`], free of
     /// control characters; may quote the server, so it is text, never a label.
     pub detail: String,

@@ -6,8 +6,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::{
-    Check, DestKey, FailReason, Histogram, LocalReason, Mode, Now, OnFailure, Outcome, Phase, Policy,
-    ReadFailure, ServiceKey, SkipReason, Snapshot, VipsView, Wall, Weight, words,
+    ChainExpiry, Check, DestKey, FailReason, Histogram, LocalReason, Mode, Now, OnFailure, Outcome, Phase,
+    Policy, ReadFailure, ServiceKey, SkipReason, Snapshot, VipsView, Wall, Weight, words,
 };
 
 words! {
@@ -240,6 +240,8 @@ pub struct CheckView {
     pub last: Option<LastProbe>,
     /// The last attempt that came to a pass or a failure.
     pub last_conclusive: Option<LastProbe>,
+    /// The certificates that the server presented last.
+    pub chain: Option<Arc<ChainExpiry>>,
     /// Why it is not probed at all.
     pub skipped: Option<SkipReason>,
 }

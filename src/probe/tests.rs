@@ -1,5 +1,6 @@
 //! Each kind of probe against the zoo on loopback.
 
+mod certificates;
 mod http;
 mod own_side;
 mod tcp;

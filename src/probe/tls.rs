@@ -15,9 +15,10 @@ use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
 use super::reason::Stop;
-use super::trust::{CA_AS_SERVER, Session};
+use super::trust::Session;
+use super::verify::{self, CA_AS_SERVER};
 use super::{Stage, Trace, tcp};
-use crate::model::{Close, FailReason};
+use crate::model::{ChainExpiry, Close, FailReason};
 
 /// How long a server that is done with the handshake may keep us waiting for the last word on it.
 const FAREWELL: Duration = Duration::from_millis(200);
@@ -47,7 +48,10 @@ pub(super) async fn handshake(
     trace: &mut Trace,
 ) -> Result<TlsStream<TcpStream>, Stop> {
     trace.stage = Stage::Tls;
-    match TlsConnector::from(session.config).connect(session.name, stream).into_fallible().await {
+    let connecting = TlsConnector::from(session.config).connect(session.name, stream).into_fallible();
+    let (ended, chain) = verify::observed(connecting).await;
+    trace.chain = chain;
+    match ended {
         Ok(stream) => {
             trace.phases.tls = Some(trace.enter(Stage::Answer));
             Ok(stream)
@@ -55,7 +59,13 @@ pub(super) async fn handshake(
         Err((error, stream)) => {
             // An alert of ours is on its way: the server's log then names the cause.
             tcp::close(stream, mode);
-            Err(stop(&error, Stage::Tls))
+            let mut stop = stop(&error, Stage::Tls);
+            if let (Stop::Fail(_, detail), Some(whose)) = (&mut stop, expired(&error, trace.chain.as_deref()))
+            {
+                detail.push_str(": ");
+                detail.push_str(whose);
+            }
+            Err(stop)
         }
     }
 }
@@ -119,6 +129,16 @@ pub(super) fn stop(error: &io::Error, stage: Stage) -> Stop {
         return Stop::fail(FailReason::BadResponse, error.to_string());
     }
     Stop::of_connection(error, stage)
+}
+
+/// Whose certificate has expired: not always the server's own, but also one that issued it.
+fn expired<'c>(error: &io::Error, chain: Option<&'c ChainExpiry>) -> Option<&'c str> {
+    use rustls::Error::InvalidCertificate;
+    let InvalidCertificate(CertificateError::ExpiredContext { not_after, .. }) = rustls_error(error)? else {
+        return None;
+    };
+    let of_this = |chain: &&ChainExpiry| u64::try_from(chain.not_after) == Ok(not_after.as_secs());
+    chain.filter(of_this).map(|chain| &*chain.subject)
 }
 
 /// The server told us in TLS why it ends.

@@ -6,16 +6,15 @@ use std::net::IpAddr;
 use std::ptr;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
-use rustls::client::{Resumption, WebPkiServerVerifier, verify_server_name};
-use rustls::crypto::{CryptoProvider, aws_lc_rs, verify_tls12_signature, verify_tls13_signature};
+use rustls::client::{Resumption, WebPkiServerVerifier};
+use rustls::crypto::{CryptoProvider, aws_lc_rs};
 use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
-use rustls::server::ParsedCertificate;
-use rustls::{CertificateError, ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
+use rustls::{ClientConfig, RootCertStore};
 use tokio::sync::OnceCell;
 
 use super::reason::Stop;
+use super::verify::{Accepts, Verifier};
 use crate::model::{ClientCertificate, PemFile, TlsOptions};
 
 /// Configurations kept; reloads leave stale ones behind, so when it is full it starts over.
@@ -96,11 +95,15 @@ impl Trust {
     }
 
     async fn config(&self, options: &TlsOptions, http: bool) -> Result<ClientConfig, Stop> {
-        let verifier: Arc<dyn ServerCertVerifier> = match (options.verify, &options.ca) {
-            (false, _) => Arc::new(AnyCertificate(Arc::clone(&self.provider))),
-            (true, Some(ca)) => Arc::new(self.verifier_of(ca)?),
-            (true, None) => self.webpki(self.system_roots().await?, "the system's trust anchors")?,
+        let accepts = match (options.verify, &options.ca) {
+            (false, _) => Accepts::Anyone,
+            (true, Some(ca)) => self.issued_by(ca)?,
+            (true, None) => {
+                let anchors = self.webpki(self.system_roots().await?, "the system's trust anchors")?;
+                Accepts::Issued { anchors, own: Vec::new() }
+            }
         };
+        let verifier = Arc::new(Verifier::new(Arc::clone(&self.provider), accepts));
         let builder = ClientConfig::builder_with_provider(Arc::clone(&self.provider))
             .with_safe_default_protocol_versions()
             .map_err(|e| Stop::local(format!("TLS set-up: {e}")))?
@@ -123,7 +126,7 @@ impl Trust {
         Ok(config)
     }
 
-    fn verifier_of(&self, ca: &PemFile) -> Result<Pinning, Stop> {
+    fn issued_by(&self, ca: &PemFile) -> Result<Accepts, Stop> {
         let certificates = certificates(ca)?;
         let mut roots = RootCertStore::empty();
         for certificate in &certificates {
@@ -132,8 +135,8 @@ impl Trust {
                 .add(certificate.clone())
                 .map_err(|e| Stop::local(format!("{file}: not usable as a trust anchor: {e}")))?;
         }
-        let inner = self.webpki(Arc::new(roots), &ca.path.display().to_string())?;
-        Ok(Pinning { inner, certificates })
+        let anchors = self.webpki(Arc::new(roots), &ca.path.display().to_string())?;
+        Ok(Accepts::Issued { anchors, own: certificates })
     }
 
     fn webpki(&self, roots: Arc<RootCertStore>, what: &str) -> Result<Arc<WebPkiServerVerifier>, Stop> {
@@ -226,99 +229,4 @@ fn client_pem(client: &ClientCertificate) -> Result<Chain, Stop> {
     let key = PrivateKeyDer::from_pem_slice(&client.key.pem)
         .map_err(|e| Stop::local(format!("client key {}: {e}", client.key.path.display())))?;
     Ok((certificates(&client.certificate)?, key))
-}
-
-/// What webpki says of a server's certificate with CA:TRUE.
-pub(super) const CA_AS_SERVER: &str = "CaUsedAsEndEntity";
-
-/// Verification against a `ca-file` that may hold the server's own certificate: what
-/// `openssl req -x509` makes says CA:TRUE, which webpki refuses of a server even where that very
-/// certificate is the one to trust.
-#[derive(Debug)]
-struct Pinning {
-    inner: Arc<WebPkiServerVerifier>,
-    certificates: Vec<CertificateDer<'static>>,
-}
-
-impl ServerCertVerifier for Pinning {
-    fn verify_server_cert(
-        &self,
-        end_entity: &CertificateDer<'_>,
-        intermediates: &[CertificateDer<'_>],
-        name: &ServerName<'_>,
-        ocsp: &[u8],
-        now: UnixTime,
-    ) -> Result<ServerCertVerified, rustls::Error> {
-        match self.inner.verify_server_cert(end_entity, intermediates, name, ocsp, now) {
-            // Looked at after the time of validity (webpki's check_issuer_independent_properties).
-            Err(rustls::Error::InvalidCertificate(CertificateError::Other(other)))
-                if other.0.to_string() == CA_AS_SERVER && self.certificates.contains(end_entity) =>
-            {
-                verify_server_name(&ParsedCertificate::try_from(end_entity)?, name)?;
-                Ok(ServerCertVerified::assertion())
-            }
-            verdict => verdict,
-        }
-    }
-
-    fn verify_tls12_signature(
-        &self,
-        message: &[u8],
-        certificate: &CertificateDer<'_>,
-        signature: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        self.inner.verify_tls12_signature(message, certificate, signature)
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        message: &[u8],
-        certificate: &CertificateDer<'_>,
-        signature: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        self.inner.verify_tls13_signature(message, certificate, signature)
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.inner.supported_verify_schemes()
-    }
-}
-
-/// `verify = false`: whose certificate it is does not matter, but the server must hold its key.
-#[derive(Debug)]
-struct AnyCertificate(Arc<CryptoProvider>);
-
-impl ServerCertVerifier for AnyCertificate {
-    fn verify_server_cert(
-        &self,
-        _: &CertificateDer<'_>,
-        _: &[CertificateDer<'_>],
-        _: &ServerName<'_>,
-        _: &[u8],
-        _: UnixTime,
-    ) -> Result<ServerCertVerified, rustls::Error> {
-        Ok(ServerCertVerified::assertion())
-    }
-
-    fn verify_tls12_signature(
-        &self,
-        message: &[u8],
-        certificate: &CertificateDer<'_>,
-        signature: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        verify_tls12_signature(message, certificate, signature, &self.0.signature_verification_algorithms)
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        message: &[u8],
-        certificate: &CertificateDer<'_>,
-        signature: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        verify_tls13_signature(message, certificate, signature, &self.0.signature_verification_algorithms)
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.0.signature_verification_algorithms.supported_schemes()
-    }
 }

@@ -7,8 +7,8 @@ use std::time::Duration;
 use serde::{Serialize, Serializer};
 
 use super::{
-    CheckStatus, DrainedStatus, HeldStatus, IpvsStatus, LedgerStatus, RealServerStatus, SlowStartStatus,
-    Status, VirtualServerStatus, Word,
+    CertificateStatus, CheckStatus, DrainedStatus, HeldStatus, IpvsStatus, LedgerStatus, RealServerStatus,
+    SlowStartStatus, Status, VirtualServerStatus, Word,
 };
 use crate::model::{
     CheckView, LastProbe, ManagedView, Mode, Now, Outcome, RealServer, RealServerView, ServiceView, Snapshot,
@@ -163,6 +163,11 @@ fn check(view: &CheckView, now: Now) -> CheckStatus {
             Outcome::Inconclusive(_) => 0,
         }),
         skipped: view.skipped.map(|s| Cow::Borrowed(s.as_str())),
+        certificate: view.chain.as_deref().map(|chain| CertificateStatus {
+            subject: chain.subject.to_string(),
+            not_after_timestamp_seconds: chain.not_after,
+            days_left: chain.days_left(now.wall),
+        }),
     }
 }
 

@@ -101,6 +101,7 @@ fn checked(
         failures: BTreeMap::new(),
         last: Some(last.clone()),
         last_conclusive: Some(last),
+        chain: None,
         skipped: None,
     }
 }
@@ -184,6 +185,8 @@ pub(crate) fn rich() -> View {
     by_hand.drained = Some(Drained { by: DrainedBy::External, reason: None, since: Wall(1000.0) });
     let mut late = up(0.2);
     late.check = check("tls");
+    let subject = "CN=shop.example.com".into();
+    late.chain = Some(Arc::new(ChainExpiry { not_after: 5000 + 12 * 86_400 + 3600, subject }));
     late.last = Some(probe(Outcome::Inconclusive(LocalReason::Late), 0.2, "handled 300 ms late"));
     let two_checks = vec![up(0.3), late];
     let mut unsettled = real_server("10.10.0.24:80", 5, Some(5), vec![up(0.3)]);

@@ -47,6 +47,7 @@ const PAIRS: &[(&[&str], &[&str], &[&str])] = &[
     (&["IpvsFloorReached"], &["IpvsVirtualServerCapacityLow"], &["job", "virtual_server"]),
     (&["IpvsVirtualServerCapacityLow"], &["IpvsVirtualServerDegraded"], &["job", "virtual_server"]),
     (&["IpvsRealServersDown"], &["IpvsCheckFailureBudgetBurn"], &["job", "virtual_server"]),
+    (&["IpvsTlsCertificateExpiresCritical"], &["IpvsTlsCertificateExpiresSoon"], &["job", "virtual_server"]),
 ];
 
 fn amtool(arguments: &[&str]) -> Result<(), String> {

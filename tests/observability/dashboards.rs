@@ -290,6 +290,8 @@ fn units_fit_the_metrics() {
                 {
                     (unit == "s" && expr.contains("time() - "))
                         || (unit == "dateTimeFromNow" && expr.contains("1000 * "))
+                        // Days left.
+                        || (unit == "none" && expr.contains(" - time()) / 86400"))
                 }
                 Unit::Seconds if metric.kind == Kind::Counter && expr.contains("rate(") => {
                     unit == "percentunit"

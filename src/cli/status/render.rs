@@ -6,10 +6,13 @@ use super::compare::{Disagreement, Seen};
 use super::{Director, label, named};
 use crate::cli::Screen;
 use crate::cli::screen::{Paint, age, printable, took};
-use crate::status::{CheckStatus, RealServerStatus, Status, VirtualServerStatus};
+use crate::status::{CertificateStatus, CheckStatus, RealServerStatus, Status, VirtualServerStatus};
 
 /// Longest quotation of what a probe found; all of it is in the JSON.
 const MAX_DETAIL_CHARS: usize = 100;
+
+/// From so many days on nobody needs to know whose certificate it is (IpvsTlsCertificateExpiresSoon).
+const SOON_DAYS: i64 = 21;
 
 pub(super) fn status(status: &Status, note: Option<&str>, screen: &mut Screen<'_>) -> io::Result<()> {
     head(status, note, screen)?;
@@ -330,9 +333,23 @@ fn probe_text(check: &CheckStatus) -> String {
             if let Some(detail) = detail {
                 text.push_str(&format!(" ({})", shortened(detail)));
             }
+            if let Some(certificate) = &check.certificate {
+                text.push_str(&format!(", {}", certificate_text(certificate)));
+            }
         }
     }
     printable(&text).into_owned()
+}
+
+/// Whose it is only where there is something to do: it may be an intermediate's.
+fn certificate_text(certificate: &CertificateStatus) -> String {
+    let (days, whose) = (certificate.days_left, shortened(&certificate.subject));
+    let plural = if days == 1 { "" } else { "s" };
+    match days {
+        ..0 => format!("certificate EXPIRED: {whose}"),
+        0..SOON_DAYS => format!("certificate ends in {days} day{plural}: {whose}"),
+        SOON_DAYS.. => format!("certificate {days} days"),
+    }
 }
 
 fn shortened(text: &str) -> String {

@@ -9,7 +9,7 @@ use crate::agent::Handle;
 use crate::cli::ControlSocket;
 use crate::cli::status::{StatusArgs, run, show};
 use crate::model::{View, Weight};
-use crate::status::{HeldStatus, SlowStartStatus, Status, samples};
+use crate::status::{CertificateStatus, HeldStatus, SlowStartStatus, Status, samples};
 use crate::web::tests::{FakeExposition, agent_showing, start};
 use crate::web::{Options, Web, bind_unix, serve_unix};
 
@@ -57,6 +57,27 @@ fn colours_change_nothing_but_colour() {
         stripped = stripped.replace(&format!("\x1b[{code}m"), "");
     }
     assert_eq!(stripped, plain);
+}
+
+/// Whose it is stands there from the day on which the first alert tells of it.
+#[test]
+fn certificates_are_told_in_days() {
+    for (days_left, text) in [
+        (400, "certificate 400 days\n"),
+        (21, "certificate 21 days\n"),
+        (20, "certificate ends in 20 days: CN=a\n"),
+        (1, "certificate ends in 1 day: CN=a\n"),
+        (0, "certificate ends in 0 days: CN=a\n"),
+        (-1, "certificate EXPIRED: CN=a\n"),
+    ] {
+        let mut status = Status::from(&samples::rich());
+        let check = &mut status.virtual_servers[0].real_servers[0].checks[0];
+        let subject = "CN=a".to_owned();
+        check.certificate = Some(CertificateStatus { subject, not_after_timestamp_seconds: 0, days_left });
+        let output = shown(status, &args());
+        let whole = format!("web: pass x12, 0.3s ago in 1.2ms, {text}");
+        assert!(output.out.contains(&whole), "{whole} is not in\n{}", output.out);
+    }
 }
 
 #[test]

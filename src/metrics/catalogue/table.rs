@@ -183,6 +183,9 @@ catalogue! {
         "Time a whole probe may take", "configuration";
     CHECK_INTERVAL: Gauge, "lvs_check_interval_seconds", K, Seconds, Stable,
         "Time between two probes of one real server", "configuration";
+    CHECK_TLS_NOT_AFTER: Gauge, "lvs_check_tls_not_after_timestamp_seconds", RK, Seconds, Stable,
+        "Earliest expiry in the certificate chain that the server presented last, accepted or not; no row before it presented one",
+        "probes";
     DRIFT: Counter, "lvs_drift_detected_total", &["kind"], One, Stable,
         "Differences between the table and what we wrote or were told to expect: weight, missing_virtual_server", "plan";
     VIP_PRESENT: Gauge, "lvs_vip_present", &["vip"], One, Stable,

@@ -53,6 +53,7 @@ fn report() -> ProbeReport {
             total: Duration::from_millis(3),
         },
         http_status: Some(503),
+        chain: None,
         detail: "503 is not in 200-299".to_owned(),
         started: Mono::ZERO,
         ended: Mono::ZERO,

@@ -40,7 +40,7 @@ pub fn rich() -> View {
         shop_view,
         ServiceView { name: voice_name, ..quiet(&voice, Mode::Enforce, &[]) },
         quiet(&empty, Mode::Enforce, &[]),
-        quiet(&six, Mode::Enforce, &[weird, web]),
+        presenting(quiet(&six, Mode::Enforce, &[weird, web])),
         unmanaged(&mark),
         no_port(quiet(&mark_six, Mode::Enforce, &[port])),
     ];

@@ -195,8 +195,21 @@ fn passing(check: &Arc<Check>) -> CheckView {
         failures: BTreeMap::new(),
         last: Some(last.clone()),
         last_conclusive: Some(last),
+        chain: None,
         skipped: None,
     }
+}
+
+/// Its real servers show certificates, the first of them one that has expired.
+pub fn presenting(mut service: ServiceView) -> ServiceView {
+    let servers = service.managed.as_mut().map(|managed| &mut managed.real_servers);
+    for (at, server) in servers.into_iter().flatten().enumerate() {
+        for check in &mut server.checks {
+            let not_after = [1_763_900_000, 1_795_600_000][at % 2];
+            check.chain = Some(Arc::new(ChainExpiry { not_after, subject: "CN=shop.example.com".into() }));
+        }
+    }
+    service
 }
 
 pub fn failing(mut server: RealServerView) -> RealServerView {

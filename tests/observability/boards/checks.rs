@@ -2,7 +2,7 @@
 
 use super::panel::{Panel, graph, heatmap, stat, timeline};
 use super::query::top;
-use super::table::table;
+use super::table::{certificates, table};
 use super::{Board, INSTANCE, JOB, VIRTUAL_SERVERS, Variable, section};
 
 pub const VARIABLES: &[Variable] = &[JOB, INSTANCE, VIRTUAL_SERVERS];
@@ -88,7 +88,7 @@ fn now() -> [Panel; 7] {
     ]
 }
 
-fn checks() -> [Panel; 6] {
+fn checks() -> [Panel; 7] {
     let failing = |range: &str| {
         format!(
             "sum by (job, virtual_server) (rate(lvs_check_failures_total[{range}))
@@ -145,6 +145,7 @@ fn checks() -> [Panel; 6] {
             "sum by (le) (increase(lvs_check_duration_seconds_bucket{phase=\"total\"}[$__rate_interval]))",
         ),
         slowest(),
+        certificates(),
     ]
 }
 

@@ -103,6 +103,30 @@ impl Panel {
     }
 }
 
+/// The chains that end first. Below 21 days IpvsTlsCertificateExpiresSoon tells it, below 3 the other one pages.
+pub fn certificates() -> Panel {
+    table(
+        "Certificates that end first",
+        "Whole days until the first certificate of the chain that a real server presents is over, an intermediate's too; negative once it is. At most 30, on the director that saw the older one.",
+    )
+    .size(12, 8)
+    .label("job", "")
+    .label("virtual_server", "Virtual server")
+    .label("real_server", "Real server")
+    .label("check", "Check")
+    .column(
+        "Days left",
+        "none",
+        "floor((bottomk(30, min by (job, virtual_server, real_server, check) (lvs_check_tls_not_after_timestamp_seconds)) - time()) / 86400)",
+    )
+    .digits(0)
+    .property("custom.cellOptions", json!({ "type": "color-text" }))
+    .property("color", json!({ "mode": "thresholds" }))
+    .property("thresholds", thresholds(&[(None, "red"), (Some(3.0), "orange"), (Some(21.0), "green")]))
+    .sorted("Days left", false)
+    .empty("None was presented")
+}
+
 impl Table {
     /// How each column looks, and where its labels lead.
     pub fn overrides(&self, board: &Board) -> Vec<Value> {

@@ -4,7 +4,7 @@ use super::panel::{Panel, graph, heatmap, stat, timeline};
 use super::query::{
     STATES, busiest, busiest_hour, capacity_without, load_without, state, top, worst_real_servers,
 };
-use super::table::table;
+use super::table::{certificates, table};
 use super::{Board, INSTANCE, JOB, Variable, section};
 
 pub const VARIABLES: &[Variable] = &[JOB, INSTANCE, Variable { label: "virtual_server", all: false }];
@@ -238,7 +238,7 @@ fn traffic() -> [Panel; 6] {
     ]
 }
 
-fn checks() -> [Panel; 4] {
+fn checks() -> [Panel; 5] {
     let quantile = |q: &str| {
         format!(
             "histogram_quantile({q}, sum by (le) (rate(lvs_check_duration_seconds_bucket{{phase=\"total\"}}[$__rate_interval])))"
@@ -274,6 +274,7 @@ fn checks() -> [Panel; 4] {
             .line("{{reason}}", "sum by (reason) (rate(lvs_check_failures_total[$__rate_interval]))")
             .stacked()
             .empty("No check failed"),
+        certificates(),
     ]
 }
 
