@@ -5,6 +5,7 @@
 
 mod address;
 mod check;
+mod dialogue;
 mod fingerprint;
 mod http;
 mod keys;

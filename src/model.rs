@@ -4,6 +4,7 @@
 //! reason words, verdicts) is formatted and parsed here and nowhere else.
 
 mod check;
+mod dialogue;
 mod hand;
 mod histogram;
 mod key;
@@ -15,6 +16,7 @@ mod view;
 mod vip;
 
 pub use check::*;
+pub use dialogue::*;
 pub use hand::*;
 pub use histogram::*;
 pub use key::*;

@@ -4,6 +4,7 @@
 //! and one deadline runs over connect, handshake, request and answer. What the agent could not try
 //! is `Inconclusive`, never a failure of the server.
 
+mod dialogue;
 #[cfg(test)]
 pub mod fixtures;
 mod http;
@@ -27,7 +28,8 @@ use tokio::net::TcpStream;
 use tokio::time::{Instant, timeout_at};
 
 use crate::model::{
-    CheckKind, Close, FailReason, HttpOptions, LocalReason, Mono, Outcome, Phases, ProbeReport, Target,
+    CheckKind, Close, Dialogue, FailReason, HttpOptions, LocalReason, Mono, Outcome, Phases, ProbeReport,
+    Target,
 };
 use crate::os::Clock;
 use reason::{Stop, printable};
@@ -100,6 +102,7 @@ impl Prober {
         let (addr, port) = (target.addr.addr, target.port);
         let protocol = match &target.spec.kind {
             CheckKind::Tcp => Protocol::Tcp,
+            CheckKind::Dialogue(dialogue) => Protocol::Dialogue(dialogue),
             CheckKind::Tls(tls) => Protocol::Tls(self.trust.session(tls, None, addr, false).await?),
             CheckKind::Http(options) => Protocol::Http(http::request(options, addr, port, false)?, options),
             CheckKind::Https(options, tls) => {
@@ -118,6 +121,7 @@ impl Prober {
 /// What is spoken once connected.
 enum Protocol<'a> {
     Tcp,
+    Dialogue(&'a Dialogue),
     Tls(Session),
     Http(http::ProbeRequest, &'a HttpOptions),
     Https(Session, http::ProbeRequest, &'a HttpOptions),
@@ -141,6 +145,9 @@ impl Attempt<'_> {
                 Ok("connected".to_owned())
             }
             // The larger futures live on the heap: thousands of bare TCP probes stay small.
+            Protocol::Dialogue(dialogue) => {
+                Box::pin(dialogue::probe(stream, dialogue, self.close, trace)).await
+            }
             Protocol::Tls(session) => Box::pin(tls::probe(session, stream, self.close, trace)).await,
             Protocol::Http(request, options) => {
                 Box::pin(probe_http(stream, request, options, self.close, trace)).await
@@ -197,6 +204,8 @@ struct Trace {
     since: Mono,
     phases: Phases,
     http_status: Option<u16>,
+    /// What has been received in a dialogue, within its limit.
+    heard: Vec<u8>,
 }
 
 impl Trace {
@@ -206,7 +215,15 @@ impl Trace {
     fn begin(clock: Clock) -> Trace {
         let started = clock.mono();
         let phases = Phases::default();
-        Trace { clock, started, stage: Stage::Connect, since: started, phases, http_status: None }
+        Trace {
+            clock,
+            started,
+            stage: Stage::Connect,
+            since: started,
+            phases,
+            http_status: None,
+            heard: Vec::new(),
+        }
     }
 
     /// Enters the next stage; returns how long the last one took.
@@ -234,6 +251,9 @@ impl Trace {
             Stage::Connect => (FailReason::ConnectTimeout, "no connection"),
             Stage::Tls => (FailReason::TlsTimeout, "TLS handshake not done"),
             Stage::Farewell => return Ok("TLS handshake done".to_owned()),
+            Stage::Answer if !self.heard.is_empty() => {
+                return Err(dialogue::waited_in_vain(&self.heard, timeout));
+            }
             Stage::Answer if self.http_status.is_some() => {
                 (FailReason::ResponseTimeout, "answer not complete")
             }

@@ -12,7 +12,7 @@ use super::problem::{Faults, Place, quote};
 use super::reader::{Bad, Placed, Reader, join};
 use super::tls::Files;
 use super::values::{duration, name, number, port, text, word};
-use super::{address, http, tls};
+use super::{address, dialogue, http, tls};
 use crate::model::{Check, CheckKind, CheckSpec, Close, Family, HttpOptions, Pace, ScopedAddr, TlsOptions};
 
 pub(super) const MAX_CHECKS: usize = 1000;
@@ -100,6 +100,7 @@ fn read_check(
     let (address, source) = addresses(&mut reader);
     let mark = reader.optional("mark", number(1..=u32::MAX));
     let close = reader.optional("close", close);
+    let dialogue = dialogue::read(&mut reader);
     let (http, host_place) = http::read(&mut reader);
     let tls = tls::read(&mut reader, files);
     if check_type == Some(CheckType::Https) {
@@ -107,14 +108,14 @@ fn read_check(
     }
     reader.finish();
     let kind = match check_type? {
-        CheckType::Tcp => CheckKind::Tcp,
+        CheckType::Tcp => dialogue.map_or(CheckKind::Tcp, CheckKind::Dialogue),
         CheckType::Tls => CheckKind::Tls(tls),
         CheckType::Http => CheckKind::Http(http),
         CheckType::Https => CheckKind::Https(http, tls),
     };
     let close = close.unwrap_or(match kind {
         CheckKind::Tcp => Close::Rst,
-        CheckKind::Tls(_) | CheckKind::Http(_) | CheckKind::Https(..) => Close::Fin,
+        CheckKind::Dialogue(_) | CheckKind::Tls(_) | CheckKind::Http(_) | CheckKind::Https(..) => Close::Fin,
     });
     let spec = CheckSpec { kind, port, address, source, mark, close, pace: pace_keys.resolve(defaults) };
     Some(Arc::new(Check { name: name.to_owned(), spec: Arc::new(spec) }))

@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use super::Settings;
 use crate::model::{
-    BodyMatch, Check, CheckKind, ClientCertificate, HttpOptions, Pace, PemFile, Policy, ScopedAddr,
-    ServicePolicy, TlsOptions,
+    BodyMatch, Check, CheckKind, ClientCertificate, Dialogue, Expect, HttpOptions, Pace, PemFile, Policy,
+    ScopedAddr, ServicePolicy, TlsOptions,
 };
 
 /// 48 bits: exact in the double of a metric's value. It must be the same on every machine and in
@@ -122,6 +122,7 @@ impl Writer {
         self.text(kind.as_str());
         match kind {
             CheckKind::Tcp => {}
+            CheckKind::Dialogue(dialogue) => self.dialogue(dialogue),
             CheckKind::Tls(tls) => self.tls(tls),
             CheckKind::Http(http) => self.http(http),
             CheckKind::Https(http, tls) => {
@@ -149,6 +150,24 @@ impl Writer {
         let ScopedAddr { addr, zone } = address;
         self.text(&addr.to_string());
         self.option(zone.as_ref(), |w, zone| w.text(zone));
+    }
+
+    fn dialogue(&mut self, dialogue: &Dialogue) {
+        let Dialogue { speech, send, expect, refusal, farewell } = dialogue;
+        self.text(speech.as_str());
+        self.bytes(send);
+        match expect {
+            Expect::Text(text) => {
+                self.text("text");
+                self.bytes(text);
+            }
+            Expect::Regex(regex) => {
+                self.text("regex");
+                self.text(regex.as_str());
+            }
+        }
+        self.option(refusal.as_ref(), |w, regex| w.text(regex.as_str()));
+        self.bytes(farewell);
     }
 
     fn http(&mut self, http: &HttpOptions) {

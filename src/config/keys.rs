@@ -58,6 +58,10 @@ const fn http(name: &'static str, form: &'static str, default: Fallback) -> Key 
     Key { name, form, default, only: &[CheckType::Http, CheckType::Https] }
 }
 
+const fn tcp(name: &'static str, form: &'static str, default: Fallback) -> Key {
+    Key { name, form, default, only: &[CheckType::Tcp] }
+}
+
 const fn tls(name: &'static str, form: &'static str, default: Fallback) -> Key {
     Key { name, form, default, only: &[CheckType::Tls, CheckType::Https] }
 }
@@ -68,6 +72,7 @@ const TIMEOUT: &str = "a duration from 10ms to 10m, such as \"1s\"";
 const WAIT: &str = "a duration from 1s to 1h, such as \"30s\"";
 const RUN: &str = "a whole number from 1 to 100";
 const ADDRESS: &str = "an IP address, such as \"10.0.0.2\" or \"fe80::1%eth0\"";
+const BYTES: &str = "a text of 1 to 4096 bytes, such as \"PING\\r\\n\" or '\\x00\\xff'";
 const FILE: &str = "the path of a PEM file";
 
 pub static TOP: Section = Section {
@@ -142,8 +147,6 @@ const LATER_CHECK_KEYS: &[&str] = &[
     "connection",
     "fresh-every",
     "http-version",
-    "send",
-    "expect",
     "proxy-protocol",
     "grpc-service",
     "question",
@@ -179,7 +182,14 @@ pub static CHECK: Section = Section {
         key("address", ADDRESS, Otherwise("the real server's")),
         key("source", ADDRESS, Otherwise("the kernel's choice, but never a virtual address")),
         key("mark", "a whole number from 1 to 4294967295", Otherwise("no mark")),
-        key("close", "\"rst\" or \"fin\"", Otherwise("`\"rst\"` for tcp, `\"fin\"` for the others")),
+        key(
+            "close",
+            "\"rst\" or \"fin\"",
+            Otherwise("`\"rst\"` for tcp without `expect`, `\"fin\"` for the others"),
+        ),
+        tcp("send", BYTES, Otherwise("nothing: the server speaks first")),
+        tcp("expect", BYTES, Otherwise("a connection is enough")),
+        tcp("expect-regex", "a regular expression of 1 to 4096 bytes", Otherwise("a connection is enough")),
         http("path", "a path that begins with /, in printable ASCII without spaces or #", Value("\"/\"")),
         http(
             "host",

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::{DestKey, Mono, ServiceKey};
+use super::{DestKey, Dialogue, Mono, ServiceKey};
 
 /// A named check of the configuration, defaults resolved.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -62,7 +62,10 @@ pub enum Close {
 
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum CheckKind {
+    /// The connection alone.
     Tcp,
+    /// And then bytes, over plain TCP.
+    Dialogue(Dialogue),
     Tls(TlsOptions),
     Http(HttpOptions),
     Https(HttpOptions, TlsOptions),
@@ -73,6 +76,7 @@ impl CheckKind {
     pub fn as_str(&self) -> &'static str {
         match self {
             CheckKind::Tcp => "tcp",
+            CheckKind::Dialogue(dialogue) => dialogue.speech.as_str(),
             CheckKind::Tls(_) => "tls",
             CheckKind::Http(_) => "http",
             CheckKind::Https(..) => "https",
@@ -83,7 +87,9 @@ impl CheckKind {
         match self {
             CheckKind::Tcp => &[Phase::Connect, Phase::Total],
             CheckKind::Tls(_) => &[Phase::Connect, Phase::Tls, Phase::Total],
-            CheckKind::Http(_) => &[Phase::Connect, Phase::Processing, Phase::Transfer, Phase::Total],
+            CheckKind::Dialogue(_) | CheckKind::Http(_) => {
+                &[Phase::Connect, Phase::Processing, Phase::Transfer, Phase::Total]
+            }
             CheckKind::Https(..) => &Phase::ALL,
         }
     }

@@ -48,7 +48,7 @@ impl Dial {
                     option("TCP_QUICKACK", socket.set_tcp_quickack(false))?;
                 }
             }
-            CheckKind::Tls(_) | CheckKind::Http(_) | CheckKind::Https(..) => {
+            CheckKind::Dialogue(_) | CheckKind::Tls(_) | CheckKind::Http(_) | CheckKind::Https(..) => {
                 option("SO_RCVBUF", socket.set_recv_buffer_size(RECEIVE_BUFFER_BYTES))?;
                 option("TCP_NODELAY", socket.set_tcp_nodelay(true))?;
             }

@@ -1,5 +1,6 @@
 //! Each kind of probe against the zoo on loopback.
 
+mod dialogue;
 mod http;
 mod own_side;
 mod tcp;
@@ -24,7 +25,7 @@ const SHORT: Duration = Duration::from_millis(300);
 fn target(addr: SocketAddr, kind: CheckKind) -> Target {
     let close = match kind {
         CheckKind::Tcp => Close::Rst,
-        CheckKind::Tls(_) | CheckKind::Http(_) | CheckKind::Https(..) => Close::Fin,
+        CheckKind::Dialogue(_) | CheckKind::Tls(_) | CheckKind::Http(_) | CheckKind::Https(..) => Close::Fin,
     };
     let pace = Pace { interval: AMPLE, timeout: AMPLE, fast_interval: AMPLE, rise: 1, fall: 1 };
     let spec = CheckSpec { kind, port: None, address: None, source: None, mark: None, close, pace };
