@@ -9,6 +9,7 @@ mod dialogue;
 pub mod fixtures;
 mod http;
 mod meter;
+mod proxy;
 mod reason;
 mod socket;
 mod source;
@@ -29,7 +30,7 @@ use tokio::time::{Instant, timeout_at};
 
 use crate::model::{
     CheckKind, Close, Dialogue, FailReason, HttpOptions, LocalReason, Mono, Outcome, Phases, ProbeReport,
-    Target,
+    ProxyProtocol, Target,
 };
 use crate::os::Clock;
 use reason::{Stop, printable};
@@ -110,7 +111,8 @@ impl Prober {
                 Protocol::Https(session, http::request(options, addr, port, true)?, options)
             }
         };
-        Ok(Attempt { dial: Dial::prepare(target, &self.sources)?, close: target.spec.close, protocol })
+        let (close, proxy) = (target.spec.close, target.spec.proxy_protocol);
+        Ok(Attempt { dial: Dial::prepare(target, &self.sources)?, proxy, close, protocol })
     }
 
     fn instant(&self, moment: Mono) -> Instant {
@@ -130,6 +132,7 @@ enum Protocol<'a> {
 /// A probe ready to start.
 struct Attempt<'a> {
     dial: Dial,
+    proxy: Option<ProxyProtocol>,
     close: Close,
     protocol: Protocol<'a>,
 }
@@ -137,8 +140,11 @@ struct Attempt<'a> {
 impl Attempt<'_> {
     /// The probe itself; a pass says what came back.
     async fn run(self, trace: &mut Trace) -> Result<String, Stop> {
-        let stream = self.dial.connect().await?;
+        let mut stream = self.dial.connect().await?;
         trace.connected();
+        if let Some(version) = self.proxy {
+            proxy::announce(version, &mut stream).await?;
+        }
         match self.protocol {
             Protocol::Tcp => {
                 tcp::close(stream, self.close);

@@ -13,7 +13,9 @@ use super::reader::{Bad, Placed, Reader, join};
 use super::tls::Files;
 use super::values::{duration, name, number, port, text, word};
 use super::{address, dialogue, http, tls};
-use crate::model::{Check, CheckKind, CheckSpec, Close, Family, HttpOptions, Pace, ScopedAddr, TlsOptions};
+use crate::model::{
+    Check, CheckKind, CheckSpec, Close, Family, HttpOptions, Pace, ProxyProtocol, ScopedAddr, TlsOptions,
+};
 
 pub(super) const MAX_CHECKS: usize = 1000;
 
@@ -100,6 +102,7 @@ fn read_check(
     let (address, source) = addresses(&mut reader);
     let mark = reader.optional("mark", number(1..=u32::MAX));
     let close = reader.optional("close", close);
+    let proxy_protocol = reader.optional("proxy-protocol", proxy_protocol);
     let dialogue = dialogue::read(&mut reader);
     let (http, host_place) = http::read(&mut reader);
     let tls = tls::read(&mut reader, files);
@@ -114,10 +117,23 @@ fn read_check(
         CheckType::Https => CheckKind::Https(http, tls),
     };
     let close = close.unwrap_or(match kind {
-        CheckKind::Tcp => Close::Rst,
-        CheckKind::Dialogue(_) | CheckKind::Tls(_) | CheckKind::Http(_) | CheckKind::Https(..) => Close::Fin,
+        CheckKind::Tcp if proxy_protocol.is_none() => Close::Rst,
+        CheckKind::Tcp
+        | CheckKind::Dialogue(_)
+        | CheckKind::Tls(_)
+        | CheckKind::Http(_)
+        | CheckKind::Https(..) => Close::Fin,
     });
-    let spec = CheckSpec { kind, port, address, source, mark, close, pace: pace_keys.resolve(defaults) };
+    let spec = CheckSpec {
+        kind,
+        port,
+        address,
+        source,
+        mark,
+        close,
+        proxy_protocol,
+        pace: pace_keys.resolve(defaults),
+    };
     Some(Arc::new(Check { name: name.to_owned(), spec: Arc::new(spec) }))
 }
 
@@ -136,6 +152,10 @@ fn close(value: &DeValue<'_>) -> Result<Close, Bad> {
         _ => None,
     };
     word(value, from_word, ["rst", "fin"])
+}
+
+fn proxy_protocol(value: &DeValue<'_>) -> Result<ProxyProtocol, Bad> {
+    word(value, ProxyProtocol::from_word, ProxyProtocol::ALL.map(ProxyProtocol::as_str))
 }
 
 fn addresses(reader: &mut Reader<'_, '_>) -> (Option<ScopedAddr>, Option<ScopedAddr>) {

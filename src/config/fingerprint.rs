@@ -118,7 +118,8 @@ impl Writer {
     fn check(&mut self, check: &Check) {
         let Check { name, spec } = check;
         self.text(name);
-        let crate::model::CheckSpec { kind, port, address, source, mark, close, pace } = &**spec;
+        let crate::model::CheckSpec { kind, port, address, source, mark, close, proxy_protocol, pace } =
+            &**spec;
         self.text(kind.as_str());
         match kind {
             CheckKind::Tcp => {}
@@ -138,6 +139,11 @@ impl Writer {
             crate::model::Close::Rst => "rst",
             crate::model::Close::Fin => "fin",
         });
+        // As if it were not there: what a configuration without it meant before, it still means.
+        if let Some(version) = proxy_protocol {
+            self.text("proxy-protocol");
+            self.text(version.as_str());
+        }
         let Pace { interval, timeout, fast_interval, rise, fall } = pace;
         self.duration(*interval);
         self.duration(*timeout);

@@ -28,6 +28,8 @@ pub struct CheckSpec {
     /// SO_MARK; 0 is not a mark.
     pub mark: Option<u32>,
     pub close: Close,
+    /// Sent before anything else.
+    pub proxy_protocol: Option<ProxyProtocol>,
     pub pace: Pace,
 }
 
@@ -231,6 +233,14 @@ macro_rules! words {
     };
 }
 pub(crate) use words;
+
+words! {
+    /// The version of the header that servers behind a proxy want first.
+    ProxyProtocol {
+        V1 = "v1",
+        V2 = "v2",
+    }
+}
 
 words! {
     /// Why a real server failed a probe.

@@ -1,6 +1,7 @@
 //! A zoo of misbehaving servers on loopback, for the tests of every kind of probe.
 
 mod certificates;
+mod proxied;
 
 use std::future::Future;
 use std::io::{self, Read};
@@ -18,6 +19,7 @@ use tokio::task::{AbortHandle, JoinSet};
 use tokio_rustls::TlsAcceptor;
 
 pub use certificates::{Authority, Certified, Validity, pem_file, self_signed};
+pub use proxied::{proxied, proxied_tls};
 
 pub const LOCALHOST: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
 /// A stop for floods: far more than any probe may read.
@@ -70,20 +72,7 @@ impl Server {
         let acceptor = TlsAcceptor::from(Arc::new(config));
         Server::listen(LOCALHOST, move |stream, note| {
             let (acceptor, manner) = (acceptor.clone(), Arc::clone(&manner));
-            Box::pin(async move {
-                match acceptor.accept(stream).await {
-                    Ok(stream) => {
-                        let sni = stream.get_ref().1.server_name().map(str::to_owned);
-                        let alpn = stream.get_ref().1.alpn_protocol().map(<[u8]>::to_vec);
-                        note.send(format!("sni {sni:?} alpn {alpn:?}")).ok();
-                        manner(Box::new(stream), note).await
-                    }
-                    Err(error) => {
-                        note.send(format!("handshake: {error}")).ok();
-                        Ok(())
-                    }
-                }
-            })
+            Box::pin(serve_tls(acceptor, stream, manner, note))
         })
         .await
     }
@@ -134,6 +123,21 @@ impl Server {
 impl Drop for Server {
     fn drop(&mut self) {
         self.task.abort();
+    }
+}
+
+async fn serve_tls(acceptor: TlsAcceptor, stream: TcpStream, manner: Manner, note: Note) -> io::Result<()> {
+    match acceptor.accept(stream).await {
+        Ok(stream) => {
+            let sni = stream.get_ref().1.server_name().map(str::to_owned);
+            let alpn = stream.get_ref().1.alpn_protocol().map(<[u8]>::to_vec);
+            note.send(format!("sni {sni:?} alpn {alpn:?}")).ok();
+            manner(Box::new(stream), note).await
+        }
+        Err(error) => {
+            note.send(format!("handshake: {error}")).ok();
+            Ok(())
+        }
     }
 }
 

@@ -40,7 +40,7 @@ impl Dial {
         // be retransmitted for minutes. An orderly close lifts this (`tcp::close`).
         option("SO_LINGER", socket.set_linger(Some(Duration::ZERO)))?;
         match spec.kind {
-            CheckKind::Tcp => {
+            CheckKind::Tcp if spec.proxy_protocol.is_none() => {
                 if spec.close == Close::Rst {
                     // Delays the ACK that would complete the handshake (tcp_rcv_synsent_state_process
                     // in net/ipv4/tcp_input.c), so that the RST leaves in its place and the server's
@@ -48,7 +48,11 @@ impl Dial {
                     option("TCP_QUICKACK", socket.set_tcp_quickack(false))?;
                 }
             }
-            CheckKind::Dialogue(_) | CheckKind::Tls(_) | CheckKind::Http(_) | CheckKind::Https(..) => {
+            CheckKind::Tcp
+            | CheckKind::Dialogue(_)
+            | CheckKind::Tls(_)
+            | CheckKind::Http(_)
+            | CheckKind::Https(..) => {
                 option("SO_RCVBUF", socket.set_recv_buffer_size(RECEIVE_BUFFER_BYTES))?;
                 option("TCP_NODELAY", socket.set_tcp_nodelay(true))?;
             }

@@ -3,6 +3,7 @@
 mod dialogue;
 mod http;
 mod own_side;
+mod proxy;
 mod tcp;
 mod tls;
 
@@ -28,7 +29,16 @@ fn target(addr: SocketAddr, kind: CheckKind) -> Target {
         CheckKind::Dialogue(_) | CheckKind::Tls(_) | CheckKind::Http(_) | CheckKind::Https(..) => Close::Fin,
     };
     let pace = Pace { interval: AMPLE, timeout: AMPLE, fast_interval: AMPLE, rise: 1, fall: 1 };
-    let spec = CheckSpec { kind, port: None, address: None, source: None, mark: None, close, pace };
+    let spec = CheckSpec {
+        kind,
+        port: None,
+        address: None,
+        source: None,
+        mark: None,
+        proxy_protocol: None,
+        close,
+        pace,
+    };
     Target { spec: Arc::new(spec), addr: ScopedAddr { addr: addr.ip(), zone: None }, port: addr.port() }
 }
 

@@ -50,6 +50,8 @@ const CHANGES: &[(&str, &[(&str, &str)])] = &[
     ("[check.NAME]", &[("send", "'PING'"), ("expect", "'PONG'"), ("type", "'tcp'"), ("body-contains", "")]),
     ("[check.NAME]", &[("expect", "'PONG'"), ("type", "'tcp'"), ("body-contains", "")]),
     ("[check.NAME]", &[("expect-regex", "'PONG'"), ("type", "'tcp'"), ("body-contains", "")]),
+    ("[check.NAME]", &[("proxy-protocol", "'v1'")]),
+    ("[check.NAME]", &[("proxy-protocol", "'v2'")]),
     ("[check.NAME]", &[("path", "'/x'")]),
     ("[check.NAME]", &[("host", "'shop.example.com'")]),
     ("[check.NAME]", &[("method", "'POST'")]),

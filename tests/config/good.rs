@@ -7,7 +7,7 @@ use std::time::Duration;
 use lvs_agent::config::{Config, ListenAddr, Settings};
 use lvs_agent::model::{
     BodyMatch, CheckKind, CheckSpec, Close, Dialogue, Expect, Floor, HttpOptions, Mode, OnFailure, Pace,
-    Policy, ScopedAddr, TlsOptions, VipSharing,
+    Policy, ProxyProtocol, ScopedAddr, TlsOptions, VipSharing,
 };
 
 use super::{GENERATED, directory, rendered, valid};
@@ -58,6 +58,7 @@ fn all_defaults() {
         address: None,
         source: None,
         mark: None,
+        proxy_protocol: None,
         close: Close::Rst,
         pace,
     };
@@ -171,6 +172,13 @@ fn a_dialogue_is_bytes() {
         (send.as_slice(), expect.is_in(b"SSH-2.0-x"), expect.is_in(b" SSH-2")),
         (&b""[..], true, false)
     );
+}
+
+#[test]
+fn a_header_ends_the_half_open_close() {
+    let (config, _) = good("full.toml");
+    let edge = &config.policy.services[1].checks[3].spec;
+    assert_eq!((edge.proxy_protocol, edge.close), (Some(ProxyProtocol::V2), Close::Fin));
 }
 
 #[test]
