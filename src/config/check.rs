@@ -93,8 +93,8 @@ fn read_check(
     files: &mut Files<'_>,
 ) -> Option<Arc<Check>> {
     let check_type = reader.required("type", check_type);
-    if let Some(check_type) = check_type {
-        reader.set_check_type(check_type);
+    if let Some(check_type) = &check_type {
+        reader.set_check_type(check_type.value);
     }
     let pace_keys = PaceKeys::read(&mut reader);
     pace_keys.warn(defaults, reader.faults);
@@ -104,6 +104,8 @@ fn read_check(
     let close = reader.optional("close", close);
     let proxy_protocol = reader.optional("proxy-protocol", proxy_protocol);
     let dialogue = dialogue::read(&mut reader);
+    let greeting = check_type.as_ref().and_then(|placed| dialogue::greeting(placed, &mut reader));
+    let check_type = check_type.map(|placed| placed.value);
     let (http, host_place) = http::read(&mut reader);
     let tls = tls::read(&mut reader, files);
     if check_type == Some(CheckType::Https) {
@@ -112,6 +114,9 @@ fn read_check(
     reader.finish();
     let kind = match check_type? {
         CheckType::Tcp => dialogue.map_or(CheckKind::Tcp, CheckKind::Dialogue),
+        CheckType::Smtp | CheckType::Redis | CheckType::Mysql | CheckType::Postgres => {
+            CheckKind::Dialogue(greeting?)
+        }
         CheckType::Tls => CheckKind::Tls(tls),
         CheckType::Http => CheckKind::Http(http),
         CheckType::Https => CheckKind::Https(http, tls),

@@ -2,8 +2,9 @@
 
 use toml::de::DeValue;
 
+use super::keys::CheckType;
 use super::problem::quote;
-use super::reader::{Bad, Reader};
+use super::reader::{Bad, Placed, Reader};
 use super::{http, values};
 use crate::model::{BodyRegex, Dialogue, Expect, Speech};
 
@@ -34,6 +35,24 @@ pub(super) fn read(reader: &mut Reader<'_, '_>) -> Option<Dialogue> {
     };
     let send = send.map(|send| send.value).unwrap_or_default();
     Some(Dialogue { speech: Speech::Own, send, expect, refusal: None, farewell: b"" })
+}
+
+/// What the check's type stands for, where that is a protocol's greeting.
+pub(super) fn greeting(check_type: &Placed<CheckType>, reader: &mut Reader<'_, '_>) -> Option<Dialogue> {
+    let speech = match check_type.value {
+        CheckType::Smtp => Speech::Smtp,
+        CheckType::Redis => Speech::Redis,
+        CheckType::Mysql => Speech::Mysql,
+        CheckType::Postgres => Speech::Postgres,
+        CheckType::Tcp | CheckType::Tls | CheckType::Http | CheckType::Https => Speech::Own,
+    };
+    match Dialogue::greeting(speech)? {
+        Ok(dialogue) => Some(dialogue),
+        Err(error) => {
+            reader.faults.fault(&check_type.place, http::regex_fault(&error));
+            None
+        }
+    }
 }
 
 /// A text whose backslashes are escapes once more, after TOML's own: `'\r\n'` in single quotes, where

@@ -10,6 +10,10 @@ words! {
         Tls = "tls",
         Http = "http",
         Https = "https",
+        Smtp = "smtp",
+        Redis = "redis",
+        Mysql = "mysql",
+        Postgres = "postgres",
     }
 }
 
@@ -66,6 +70,7 @@ const fn tls(name: &'static str, form: &'static str, default: Fallback) -> Key {
     Key { name, form, default, only: &[CheckType::Tls, CheckType::Https] }
 }
 
+const TYPE: &str = "\"tcp\", \"tls\", \"http\", \"https\", \"smtp\", \"redis\", \"mysql\" or \"postgres\"";
 const MODE: &str = "\"enforce\" or \"observe\"";
 const INTERVAL: &str = "a duration from 10ms to 1h, such as \"2s\"";
 const TIMEOUT: &str = "a duration from 10ms to 10m, such as \"1s\"";
@@ -171,7 +176,7 @@ const INHERITED: Fallback = Otherwise("that of [defaults]");
 pub static CHECK: Section = Section {
     title: "[check.NAME]",
     keys: &[
-        key("type", "\"tcp\", \"tls\", \"http\" or \"https\"", Required),
+        key("type", TYPE, Required),
         key("interval", INTERVAL, INHERITED),
         key("timeout", TIMEOUT, INHERITED),
         key("rise", RUN, INHERITED),

@@ -61,14 +61,14 @@ impl<'t, 'f> Reader<'t, 'f> {
         self.placed(name, read).map(|placed| placed.value)
     }
 
-    /// As `optional`; that it is not written is a fault.
+    /// As `placed`; that it is not written is a fault.
     pub fn required<T>(
         &mut self,
         name: &'static str,
         read: impl FnOnce(&'t DeValue<'t>) -> Result<T, Bad>,
-    ) -> Option<T> {
+    ) -> Option<Placed<T>> {
         self.require(name);
-        self.optional(name, read)
+        self.placed(name, read)
     }
 
     /// As `optional`, with the value's place for later complaints.

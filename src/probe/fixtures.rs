@@ -175,6 +175,37 @@ pub fn banner(text: &'static str) -> Manner {
     })
 }
 
+/// Speaks at once, and notes all that the client says until its end ("heard: …").
+pub fn banner_and_listen(text: impl Into<Vec<u8>>) -> Manner {
+    let text: Arc<[u8]> = text.into().into();
+    manner(move |mut stream, note| {
+        let text = Arc::clone(&text);
+        async move {
+            stream.write_all(&text).await?;
+            let mut heard = Vec::new();
+            (&mut stream).take(64 * 1024).read_to_end(&mut heard).await?;
+            note.send(format!("heard: {}", String::from_utf8_lossy(&heard))).ok();
+            Ok(())
+        }
+    })
+}
+
+/// Takes `length` bytes, notes them ("request: …"), writes the answer, and waits for the client to end.
+pub fn answer_after(length: usize, answer: impl Into<Vec<u8>>) -> Manner {
+    let answer: Arc<[u8]> = answer.into().into();
+    manner(move |mut stream, note| {
+        let answer = Arc::clone(&answer);
+        async move {
+            let mut request = vec![0; length];
+            stream.read_exact(&mut request).await?;
+            note.send(format!("request: {request:?}")).ok();
+            stream.write_all(&answer).await?;
+            let silent = silent();
+            silent(stream, note).await
+        }
+    })
+}
+
 /// Reads a request's head, notes it ("request: …"), writes the answer, ends with FIN.
 pub fn answer(answer: impl Into<Vec<u8>>) -> Manner {
     let answer: Arc<[u8]> = answer.into().into();

@@ -4,8 +4,8 @@ use super::*;
 use crate::model::{BodyRegex, Dialogue, Expect, Speech};
 use crate::probe::dialogue::{ANSWER_LIMIT_BYTES, PIECES_LIMIT};
 use crate::probe::fixtures::{
-    Manner, Server, answer, answer_and_reset, answer_and_wait, banner, black_hole, drip, flood, hang_up,
-    refusing, reset, silent,
+    Manner, Server, answer, answer_after, answer_and_reset, answer_and_wait, banner, banner_and_listen,
+    black_hole, drip, flood, hang_up, refusing, reset, silent,
 };
 
 /// The fixtures take a request up to an empty line.
@@ -100,6 +100,42 @@ async fn a_flood_is_read_up_to_the_limit() {
     let sent: usize = server.note_after("sent: ").await.parse().unwrap();
     assert!(sent < 1 << 20, "{sent} bytes");
     const { assert!(ANSWER_LIMIT_BYTES >= 4096 && PIECES_LIMIT >= 100) };
+}
+
+fn greeting(speech: Speech) -> CheckKind {
+    CheckKind::Dialogue(Dialogue::greeting(speech).unwrap().unwrap())
+}
+
+#[tokio::test]
+async fn smtp_awaits_the_whole_greeting_and_takes_its_leave() {
+    let mut server = Server::start(banner_and_listen("220-mx\r\n220 mx ESMTP\r\n")).await;
+    assert_passes(&run(&target(server.addr, greeting(Speech::Smtp))).await, "220 mx ESMTP");
+    assert_eq!(server.note_after("heard: ").await, "QUIT\r\n");
+    // Not before the server has spoken, and not to one that refuses.
+    let mut server = Server::start(banner_and_listen("554 no service\r\n")).await;
+    let report = run(&target(server.addr, greeting(Speech::Smtp))).await;
+    assert_fails(&report, FailReason::BadBody, r"refused with `554 no service\r\n`");
+    assert_eq!(server.note_after("heard: ").await, "");
+}
+
+#[tokio::test]
+async fn databases_that_are_well_and_that_refuse() {
+    let mut server = Server::start(answer_after(6, "+PONG\r\n")).await;
+    assert_passes(&run(&target(server.addr, greeting(Speech::Redis))).await, "PONG");
+    assert_eq!(server.note_after("request: ").await, format!("{:?}", b"PING\r\n"));
+    let server = Server::start(answer_after(6, "-LOADING Redis is loading\r\n")).await;
+    let report = run(&target(server.addr, greeting(Speech::Redis))).await;
+    assert_fails(&report, FailReason::BadBody, "refused with `-LOADING");
+
+    let mut server = Server::start(answer_after(8, "N")).await;
+    assert_passes(&run(&target(server.addr, greeting(Speech::Postgres))).await, "answered `N`");
+    assert_eq!(server.note_after("request: ").await, "[0, 0, 0, 8, 4, 210, 22, 47]");
+
+    let server = Server::start(banner("\u{4a}\0\0\0\n8.0.36\0rest")).await;
+    assert_passes(&run(&target(server.addr, greeting(Speech::Mysql))).await, "8.0.36");
+    let server = Server::start(banner_and_listen(*b"\x17\0\0\0\xff\x10\x04Too many connections")).await;
+    let report = run(&target(server.addr, greeting(Speech::Mysql))).await;
+    assert_fails(&report, FailReason::BadBody, "Too many connections");
 }
 
 #[test]
