@@ -6,6 +6,7 @@
 mod address;
 mod check;
 mod dialogue;
+mod dns;
 mod fingerprint;
 mod http;
 mod keys;

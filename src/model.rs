@@ -5,6 +5,7 @@
 
 mod check;
 mod dialogue;
+mod dns;
 mod hand;
 mod histogram;
 mod key;
@@ -17,6 +18,7 @@ mod vip;
 
 pub use check::*;
 pub use dialogue::*;
+pub use dns::*;
 pub use hand::*;
 pub use histogram::*;
 pub use key::*;

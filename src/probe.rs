@@ -5,6 +5,7 @@
 //! is `Inconclusive`, never a failure of the server.
 
 mod dialogue;
+mod dns;
 #[cfg(test)]
 pub mod fixtures;
 mod http;
@@ -29,8 +30,8 @@ use tokio::net::TcpStream;
 use tokio::time::{Instant, timeout_at};
 
 use crate::model::{
-    CheckKind, Close, Dialogue, FailReason, HttpOptions, LocalReason, Mono, Outcome, Phases, ProbeReport,
-    ProxyProtocol, Target,
+    CheckKind, Close, Dialogue, DnsOptions, DnsTransport, FailReason, HttpOptions, LocalReason, Mono,
+    Outcome, Phases, ProbeReport, ProxyProtocol, Target,
 };
 use crate::os::Clock;
 use reason::{Stop, printable};
@@ -104,6 +105,7 @@ impl Prober {
         let protocol = match &target.spec.kind {
             CheckKind::Tcp => Protocol::Tcp,
             CheckKind::Dialogue(dialogue) => Protocol::Dialogue(dialogue),
+            CheckKind::Dns(options) => Protocol::Dns(options),
             CheckKind::Tls(tls) => Protocol::Tls(self.trust.session(tls, None, addr, false).await?),
             CheckKind::Http(options) => Protocol::Http(http::request(options, addr, port, false)?, options),
             CheckKind::Https(options, tls) => {
@@ -124,6 +126,7 @@ impl Prober {
 enum Protocol<'a> {
     Tcp,
     Dialogue(&'a Dialogue),
+    Dns(&'a DnsOptions),
     Tls(Session),
     Http(http::ProbeRequest, &'a HttpOptions),
     Https(Session, http::ProbeRequest, &'a HttpOptions),
@@ -140,6 +143,11 @@ struct Attempt<'a> {
 impl Attempt<'_> {
     /// The probe itself; a pass says what came back.
     async fn run(self, trace: &mut Trace) -> Result<String, Stop> {
+        if let Protocol::Dns(options) = self.protocol
+            && options.transport == DnsTransport::Udp
+        {
+            return Box::pin(dns::over_udp(self.dial, options, trace)).await;
+        }
         let mut stream = self.dial.connect().await?;
         trace.connected();
         if let Some(version) = self.proxy {
@@ -154,6 +162,7 @@ impl Attempt<'_> {
             Protocol::Dialogue(dialogue) => {
                 Box::pin(dialogue::probe(stream, dialogue, self.close, trace)).await
             }
+            Protocol::Dns(options) => Box::pin(dns::over_tcp(stream, options, self.close, trace)).await,
             Protocol::Tls(session) => Box::pin(tls::probe(session, stream, self.close, trace)).await,
             Protocol::Http(request, options) => {
                 Box::pin(probe_http(stream, request, options, self.close, trace)).await

@@ -12,7 +12,7 @@ use super::problem::{Faults, Place, quote};
 use super::reader::{Bad, Placed, Reader, join};
 use super::tls::Files;
 use super::values::{duration, name, number, port, text, word};
-use super::{address, dialogue, http, tls};
+use super::{address, dialogue, dns, http, tls};
 use crate::model::{
     Check, CheckKind, CheckSpec, Close, Family, HttpOptions, Pace, ProxyProtocol, ScopedAddr, TlsOptions,
 };
@@ -106,6 +106,7 @@ fn read_check(
     let dialogue = dialogue::read(&mut reader);
     let greeting = check_type.as_ref().and_then(|placed| dialogue::greeting(placed, &mut reader));
     let check_type = check_type.map(|placed| placed.value);
+    let dns = dns::read(check_type, &mut reader);
     let (http, host_place) = http::read(&mut reader);
     let tls = tls::read(&mut reader, files);
     if check_type == Some(CheckType::Https) {
@@ -114,6 +115,7 @@ fn read_check(
     reader.finish();
     let kind = match check_type? {
         CheckType::Tcp => dialogue.map_or(CheckKind::Tcp, CheckKind::Dialogue),
+        CheckType::Dns => CheckKind::Dns(dns?),
         CheckType::Smtp | CheckType::Redis | CheckType::Mysql | CheckType::Postgres => {
             CheckKind::Dialogue(greeting?)
         }
@@ -125,6 +127,7 @@ fn read_check(
         CheckKind::Tcp if proxy_protocol.is_none() => Close::Rst,
         CheckKind::Tcp
         | CheckKind::Dialogue(_)
+        | CheckKind::Dns(_)
         | CheckKind::Tls(_)
         | CheckKind::Http(_)
         | CheckKind::Https(..) => Close::Fin,

@@ -44,7 +44,7 @@ pub(super) fn greeting(check_type: &Placed<CheckType>, reader: &mut Reader<'_, '
         CheckType::Redis => Speech::Redis,
         CheckType::Mysql => Speech::Mysql,
         CheckType::Postgres => Speech::Postgres,
-        CheckType::Tcp | CheckType::Tls | CheckType::Http | CheckType::Https => Speech::Own,
+        CheckType::Tcp | CheckType::Tls | CheckType::Http | CheckType::Https | CheckType::Dns => Speech::Own,
     };
     match Dialogue::greeting(speech)? {
         Ok(dialogue) => Some(dialogue),

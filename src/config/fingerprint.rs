@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use super::Settings;
 use crate::model::{
-    BodyMatch, Check, CheckKind, ClientCertificate, Dialogue, Expect, HttpOptions, Pace, PemFile, Policy,
-    ScopedAddr, ServicePolicy, TlsOptions,
+    BodyMatch, Check, CheckKind, ClientCertificate, Dialogue, DnsOptions, Expect, HttpOptions, Pace, PemFile,
+    Policy, ScopedAddr, ServicePolicy, TlsOptions,
 };
 
 /// 48 bits: exact in the double of a metric's value. It must be the same on every machine and in
@@ -124,6 +124,7 @@ impl Writer {
         match kind {
             CheckKind::Tcp => {}
             CheckKind::Dialogue(dialogue) => self.dialogue(dialogue),
+            CheckKind::Dns(dns) => self.dns(dns),
             CheckKind::Tls(tls) => self.tls(tls),
             CheckKind::Http(http) => self.http(http),
             CheckKind::Https(http, tls) => {
@@ -174,6 +175,15 @@ impl Writer {
         }
         self.option(refusal.as_ref(), |w, regex| w.text(regex.as_str()));
         self.bytes(farewell);
+    }
+
+    fn dns(&mut self, dns: &DnsOptions) {
+        let DnsOptions { transport, name, record, rcode, answers } = dns;
+        self.text(transport.as_str());
+        self.text(name.as_str());
+        self.text(record.as_str());
+        self.text(rcode.as_str());
+        self.list(answers, |w, address| w.text(&address.to_string()));
     }
 
     fn http(&mut self, http: &HttpOptions) {

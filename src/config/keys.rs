@@ -10,6 +10,7 @@ words! {
         Tls = "tls",
         Http = "http",
         Https = "https",
+        Dns = "dns",
         Smtp = "smtp",
         Redis = "redis",
         Mysql = "mysql",
@@ -18,7 +19,7 @@ words! {
 }
 
 /// Types that other versions of the configuration format have and this one does not.
-pub(super) const LATER_TYPES: &[&str] = &["grpc", "dns", "agent", "path"];
+pub(super) const LATER_TYPES: &[&str] = &["grpc", "agent", "path"];
 
 /// A table of the configuration.
 #[derive(Debug)]
@@ -66,11 +67,23 @@ const fn tcp(name: &'static str, form: &'static str, default: Fallback) -> Key {
     Key { name, form, default, only: &[CheckType::Tcp] }
 }
 
+const fn dns(name: &'static str, form: &'static str, default: Fallback) -> Key {
+    Key { name, form, default, only: &[CheckType::Dns] }
+}
+
+/// What begins with a TCP connection.
+const fn connected(name: &'static str, form: &'static str, default: Fallback) -> Key {
+    use CheckType::{Http, Https, Mysql, Postgres, Redis, Smtp, Tcp, Tls};
+    Key { name, form, default, only: &[Tcp, Tls, Http, Https, Smtp, Redis, Mysql, Postgres] }
+}
+
 const fn tls(name: &'static str, form: &'static str, default: Fallback) -> Key {
     Key { name, form, default, only: &[CheckType::Tls, CheckType::Https] }
 }
 
-const TYPE: &str = "\"tcp\", \"tls\", \"http\", \"https\", \"smtp\", \"redis\", \"mysql\" or \"postgres\"";
+const TYPE: &str =
+    "\"tcp\", \"tls\", \"http\", \"https\", \"dns\", \"smtp\", \"redis\", \"mysql\" or \"postgres\"";
+const RCODE: &str = "\"NOERROR\", \"FORMERR\", \"SERVFAIL\", \"NXDOMAIN\", \"NOTIMP\" or \"REFUSED\"";
 const MODE: &str = "\"enforce\" or \"observe\"";
 const INTERVAL: &str = "a duration from 10ms to 1h, such as \"2s\"";
 const TIMEOUT: &str = "a duration from 10ms to 10m, such as \"1s\"";
@@ -147,17 +160,8 @@ pub static DIRECTOR: Section = Section {
 };
 
 /// Of `[defaults]` and `[check.NAME]` alike.
-const LATER_CHECK_KEYS: &[&str] = &[
-    "tripwire",
-    "connection",
-    "fresh-every",
-    "http-version",
-    "grpc-service",
-    "question",
-    "rcode",
-    "answers",
-    "via",
-];
+const LATER_CHECK_KEYS: &[&str] =
+    &["tripwire", "connection", "fresh-every", "http-version", "grpc-service", "via"];
 
 pub static DEFAULTS: Section = Section {
     title: "[defaults]",
@@ -187,10 +191,18 @@ pub static CHECK: Section = Section {
         key("source", ADDRESS, Otherwise("the kernel's choice, but never a virtual address")),
         key("mark", "a whole number from 1 to 4294967295", Otherwise("no mark")),
         key("close", "\"rst\" or \"fin\"", Otherwise("`\"rst\"` for bare tcp, `\"fin\"` for the others")),
-        key("proxy-protocol", "\"v1\" or \"v2\"", Otherwise("no header")),
+        connected("proxy-protocol", "\"v1\" or \"v2\"", Otherwise("no header")),
         tcp("send", BYTES, Otherwise("nothing: the server speaks first")),
         tcp("expect", BYTES, Otherwise("a connection is enough")),
         tcp("expect-regex", "a regular expression of 1 to 4096 bytes", Otherwise("a connection is enough")),
+        dns("question", "a name and a record type, such as \"example.com A\"", Required),
+        dns("transport", "\"udp\" or \"tcp\"", Value("\"udp\"")),
+        dns("rcode", RCODE, Value("\"NOERROR\"")),
+        dns(
+            "answers",
+            "a list of IP addresses, such as [\"192.0.2.1\"], at most 16",
+            Otherwise("any answer"),
+        ),
         http("path", "a path that begins with /, in printable ASCII without spaces or #", Value("\"/\"")),
         http(
             "host",

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::{DestKey, Dialogue, Mono, ServiceKey};
+use super::{DestKey, Dialogue, DnsOptions, DnsTransport, Mono, ServiceKey};
 
 /// A named check of the configuration, defaults resolved.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -68,6 +68,7 @@ pub enum CheckKind {
     Tcp,
     /// And then bytes, over plain TCP.
     Dialogue(Dialogue),
+    Dns(DnsOptions),
     Tls(TlsOptions),
     Http(HttpOptions),
     Https(HttpOptions, TlsOptions),
@@ -79,6 +80,7 @@ impl CheckKind {
         match self {
             CheckKind::Tcp => "tcp",
             CheckKind::Dialogue(dialogue) => dialogue.speech.as_str(),
+            CheckKind::Dns(_) => "dns",
             CheckKind::Tls(_) => "tls",
             CheckKind::Http(_) => "http",
             CheckKind::Https(..) => "https",
@@ -88,6 +90,10 @@ impl CheckKind {
     pub fn phases(&self) -> &'static [Phase] {
         match self {
             CheckKind::Tcp => &[Phase::Connect, Phase::Total],
+            CheckKind::Dns(options) => match options.transport {
+                DnsTransport::Udp => &[Phase::Processing, Phase::Total],
+                DnsTransport::Tcp => &[Phase::Connect, Phase::Processing, Phase::Total],
+            },
             CheckKind::Tls(_) => &[Phase::Connect, Phase::Tls, Phase::Total],
             CheckKind::Dialogue(_) | CheckKind::Http(_) => {
                 &[Phase::Connect, Phase::Processing, Phase::Transfer, Phase::Total]

@@ -1,6 +1,8 @@
 //! A zoo of misbehaving servers on loopback, for the tests of every kind of probe.
 
 mod certificates;
+mod datagrams;
+mod framed;
 mod proxied;
 
 use std::future::Future;
@@ -19,6 +21,8 @@ use tokio::task::{AbortHandle, JoinSet};
 use tokio_rustls::TlsAcceptor;
 
 pub use certificates::{Authority, Certified, Validity, pem_file, self_signed};
+pub use datagrams::Datagrams;
+pub use framed::{drip_to, frame_answer, hang_up_after};
 pub use proxied::{proxied, proxied_tls};
 
 pub const LOCALHOST: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);

@@ -1,6 +1,7 @@
 //! Each kind of probe against the zoo on loopback.
 
 mod dialogue;
+mod dns;
 mod http;
 mod own_side;
 mod proxy;
@@ -26,7 +27,11 @@ const SHORT: Duration = Duration::from_millis(300);
 fn target(addr: SocketAddr, kind: CheckKind) -> Target {
     let close = match kind {
         CheckKind::Tcp => Close::Rst,
-        CheckKind::Dialogue(_) | CheckKind::Tls(_) | CheckKind::Http(_) | CheckKind::Https(..) => Close::Fin,
+        CheckKind::Dialogue(_)
+        | CheckKind::Dns(_)
+        | CheckKind::Tls(_)
+        | CheckKind::Http(_)
+        | CheckKind::Https(..) => Close::Fin,
     };
     let pace = Pace { interval: AMPLE, timeout: AMPLE, fast_interval: AMPLE, rise: 1, fall: 1 };
     let spec = CheckSpec {

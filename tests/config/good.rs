@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use lvs_agent::config::{Config, ListenAddr, Settings};
 use lvs_agent::model::{
-    BodyMatch, CheckKind, CheckSpec, Close, Dialogue, Expect, Floor, HttpOptions, Mode, OnFailure, Pace,
-    Policy, ProxyProtocol, ScopedAddr, TlsOptions, VipSharing,
+    BodyMatch, CheckKind, CheckSpec, Close, Dialogue, DnsTransport, Expect, Floor, HttpOptions, Mode,
+    OnFailure, Pace, Policy, ProxyProtocol, Rcode, RecordType, ScopedAddr, TlsOptions, VipSharing,
 };
 
 use super::{GENERATED, directory, rendered, valid};
@@ -179,6 +179,18 @@ fn a_header_ends_the_half_open_close() {
     let (config, _) = good("full.toml");
     let edge = &config.policy.services[1].checks[3].spec;
     assert_eq!((edge.proxy_protocol, edge.close), (Some(ProxyProtocol::V2), Close::Fin));
+}
+
+#[test]
+fn a_dns_question_is_a_name_and_a_type() {
+    let (config, _) = good("full.toml");
+    let CheckKind::Dns(dns) = &config.policy.services[1].checks[4].spec.kind else { panic!() };
+    assert_eq!(
+        (dns.name.as_str(), dns.record, dns.rcode),
+        ("www.example.com", RecordType::Aaaa, Rcode::NoError)
+    );
+    assert_eq!(dns.transport, DnsTransport::Tcp);
+    assert_eq!(dns.answers, ["2001:db8::1", "2001:db8::2"].map(|a| a.parse::<std::net::IpAddr>().unwrap()));
 }
 
 #[test]
