@@ -5,6 +5,8 @@
 
 mod address;
 mod check;
+mod dialogue;
+mod dns;
 mod fingerprint;
 mod http;
 mod keys;

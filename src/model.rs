@@ -5,6 +5,8 @@
 
 mod certificate;
 mod check;
+mod dialogue;
+mod dns;
 mod hand;
 mod histogram;
 mod key;
@@ -17,6 +19,8 @@ mod vip;
 
 pub use certificate::*;
 pub use check::*;
+pub use dialogue::*;
+pub use dns::*;
 pub use hand::*;
 pub use histogram::*;
 pub use key::*;

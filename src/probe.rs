@@ -4,10 +4,13 @@
 //! and one deadline runs over connect, handshake, request and answer. What the agent could not try
 //! is `Inconclusive`, never a failure of the server.
 
+mod dialogue;
+mod dns;
 #[cfg(test)]
 pub mod fixtures;
 mod http;
 mod meter;
+mod proxy;
 mod reason;
 mod socket;
 mod source;
@@ -28,8 +31,8 @@ use tokio::net::TcpStream;
 use tokio::time::{Instant, timeout_at};
 
 use crate::model::{
-    ChainExpiry, CheckKind, Close, FailReason, HttpOptions, LocalReason, Mono, Outcome, Phases, ProbeReport,
-    Target,
+    ChainExpiry, CheckKind, Close, Dialogue, DnsOptions, DnsTransport, FailReason, HttpOptions, LocalReason,
+    Mono, Outcome, Phases, ProbeReport, ProxyProtocol, Target,
 };
 use crate::os::Clock;
 use reason::{Stop, printable};
@@ -102,6 +105,8 @@ impl Prober {
         let (addr, port) = (target.addr.addr, target.port);
         let protocol = match &target.spec.kind {
             CheckKind::Tcp => Protocol::Tcp,
+            CheckKind::Dialogue(dialogue) => Protocol::Dialogue(dialogue),
+            CheckKind::Dns(options) => Protocol::Dns(options),
             CheckKind::Tls(tls) => Protocol::Tls(self.trust.session(tls, None, addr, false).await?),
             CheckKind::Http(options) => Protocol::Http(http::request(options, addr, port, false)?, options),
             CheckKind::Https(options, tls) => {
@@ -109,7 +114,8 @@ impl Prober {
                 Protocol::Https(session, http::request(options, addr, port, true)?, options)
             }
         };
-        Ok(Attempt { dial: Dial::prepare(target, &self.sources)?, close: target.spec.close, protocol })
+        let (close, proxy) = (target.spec.close, target.spec.proxy_protocol);
+        Ok(Attempt { dial: Dial::prepare(target, &self.sources)?, proxy, close, protocol })
     }
 
     fn instant(&self, moment: Mono) -> Instant {
@@ -120,6 +126,8 @@ impl Prober {
 /// What is spoken once connected.
 enum Protocol<'a> {
     Tcp,
+    Dialogue(&'a Dialogue),
+    Dns(&'a DnsOptions),
     Tls(Session),
     Http(http::ProbeRequest, &'a HttpOptions),
     Https(Session, http::ProbeRequest, &'a HttpOptions),
@@ -128,6 +136,7 @@ enum Protocol<'a> {
 /// A probe ready to start.
 struct Attempt<'a> {
     dial: Dial,
+    proxy: Option<ProxyProtocol>,
     close: Close,
     protocol: Protocol<'a>,
 }
@@ -135,14 +144,26 @@ struct Attempt<'a> {
 impl Attempt<'_> {
     /// The probe itself; a pass says what came back.
     async fn run(self, trace: &mut Trace) -> Result<String, Stop> {
-        let stream = self.dial.connect().await?;
+        if let Protocol::Dns(options) = self.protocol
+            && options.transport == DnsTransport::Udp
+        {
+            return Box::pin(dns::over_udp(self.dial, options, trace)).await;
+        }
+        let mut stream = self.dial.connect().await?;
         trace.connected();
+        if let Some(version) = self.proxy {
+            proxy::announce(version, &mut stream).await?;
+        }
         match self.protocol {
             Protocol::Tcp => {
                 tcp::close(stream, self.close);
                 Ok("connected".to_owned())
             }
             // The larger futures live on the heap: thousands of bare TCP probes stay small.
+            Protocol::Dialogue(dialogue) => {
+                Box::pin(dialogue::probe(stream, dialogue, self.close, trace)).await
+            }
+            Protocol::Dns(options) => Box::pin(dns::over_tcp(stream, options, self.close, trace)).await,
             Protocol::Tls(session) => Box::pin(tls::probe(session, stream, self.close, trace)).await,
             Protocol::Http(request, options) => {
                 Box::pin(probe_http(stream, request, options, self.close, trace)).await
@@ -200,6 +221,8 @@ struct Trace {
     phases: Phases,
     http_status: Option<u16>,
     chain: Option<Arc<ChainExpiry>>,
+    /// What has been received in a dialogue, within its limit.
+    heard: Vec<u8>,
 }
 
 impl Trace {
@@ -217,6 +240,7 @@ impl Trace {
             phases,
             http_status: None,
             chain: None,
+            heard: Vec::new(),
         }
     }
 
@@ -245,6 +269,9 @@ impl Trace {
             Stage::Connect => (FailReason::ConnectTimeout, "no connection"),
             Stage::Tls => (FailReason::TlsTimeout, "TLS handshake not done"),
             Stage::Farewell => return Ok("TLS handshake done".to_owned()),
+            Stage::Answer if !self.heard.is_empty() => {
+                return Err(dialogue::waited_in_vain(&self.heard, timeout));
+            }
             Stage::Answer if self.http_status.is_some() => {
                 (FailReason::ResponseTimeout, "answer not complete")
             }

@@ -18,7 +18,8 @@ fn target(addr: SocketAddr, mark: Option<u32>) -> Target {
     let second = Duration::from_secs(60);
     let pace = Pace { interval: second, timeout: second, fast_interval: second, rise: 1, fall: 1 };
     let (kind, close) = (CheckKind::Tcp, Close::Rst);
-    let spec = CheckSpec { kind, port: None, address: None, source: None, mark, close, pace };
+    let spec =
+        CheckSpec { kind, port: None, address: None, source: None, mark, proxy_protocol: None, close, pace };
     Target { spec: Arc::new(spec), addr: ScopedAddr { addr: addr.ip(), zone: None }, port: addr.port() }
 }
 

@@ -12,8 +12,10 @@ use super::problem::{Faults, Place, quote};
 use super::reader::{Bad, Placed, Reader, join};
 use super::tls::Files;
 use super::values::{duration, name, number, port, text, word};
-use super::{address, http, tls};
-use crate::model::{Check, CheckKind, CheckSpec, Close, Family, HttpOptions, Pace, ScopedAddr, TlsOptions};
+use super::{address, dialogue, dns, http, tls};
+use crate::model::{
+    Check, CheckKind, CheckSpec, Close, Family, HttpOptions, Pace, ProxyProtocol, ScopedAddr, TlsOptions,
+};
 
 pub(super) const MAX_CHECKS: usize = 1000;
 
@@ -91,8 +93,8 @@ fn read_check(
     files: &mut Files<'_>,
 ) -> Option<Arc<Check>> {
     let check_type = reader.required("type", check_type);
-    if let Some(check_type) = check_type {
-        reader.set_check_type(check_type);
+    if let Some(check_type) = &check_type {
+        reader.set_check_type(check_type.value);
     }
     let pace_keys = PaceKeys::read(&mut reader);
     pace_keys.warn(defaults, reader.faults);
@@ -100,6 +102,11 @@ fn read_check(
     let (address, source) = addresses(&mut reader);
     let mark = reader.optional("mark", number(1..=u32::MAX));
     let close = reader.optional("close", close);
+    let proxy_protocol = reader.optional("proxy-protocol", proxy_protocol);
+    let dialogue = dialogue::read(&mut reader);
+    let greeting = check_type.as_ref().and_then(|placed| dialogue::greeting(placed, &mut reader));
+    let check_type = check_type.map(|placed| placed.value);
+    let dns = dns::read(check_type, &mut reader);
     let (http, host_place) = http::read(&mut reader);
     let tls = tls::read(&mut reader, files);
     if check_type == Some(CheckType::Https) {
@@ -107,16 +114,34 @@ fn read_check(
     }
     reader.finish();
     let kind = match check_type? {
-        CheckType::Tcp => CheckKind::Tcp,
+        CheckType::Tcp => dialogue.map_or(CheckKind::Tcp, CheckKind::Dialogue),
+        CheckType::Dns => CheckKind::Dns(dns?),
+        CheckType::Smtp | CheckType::Redis | CheckType::Mysql | CheckType::Postgres => {
+            CheckKind::Dialogue(greeting?)
+        }
         CheckType::Tls => CheckKind::Tls(tls),
         CheckType::Http => CheckKind::Http(http),
         CheckType::Https => CheckKind::Https(http, tls),
     };
     let close = close.unwrap_or(match kind {
-        CheckKind::Tcp => Close::Rst,
-        CheckKind::Tls(_) | CheckKind::Http(_) | CheckKind::Https(..) => Close::Fin,
+        CheckKind::Tcp if proxy_protocol.is_none() => Close::Rst,
+        CheckKind::Tcp
+        | CheckKind::Dialogue(_)
+        | CheckKind::Dns(_)
+        | CheckKind::Tls(_)
+        | CheckKind::Http(_)
+        | CheckKind::Https(..) => Close::Fin,
     });
-    let spec = CheckSpec { kind, port, address, source, mark, close, pace: pace_keys.resolve(defaults) };
+    let spec = CheckSpec {
+        kind,
+        port,
+        address,
+        source,
+        mark,
+        close,
+        proxy_protocol,
+        pace: pace_keys.resolve(defaults),
+    };
     Some(Arc::new(Check { name: name.to_owned(), spec: Arc::new(spec) }))
 }
 
@@ -135,6 +160,10 @@ fn close(value: &DeValue<'_>) -> Result<Close, Bad> {
         _ => None,
     };
     word(value, from_word, ["rst", "fin"])
+}
+
+fn proxy_protocol(value: &DeValue<'_>) -> Result<ProxyProtocol, Bad> {
+    word(value, ProxyProtocol::from_word, ProxyProtocol::ALL.map(ProxyProtocol::as_str))
 }
 
 fn addresses(reader: &mut Reader<'_, '_>) -> (Option<ScopedAddr>, Option<ScopedAddr>) {

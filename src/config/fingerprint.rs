@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use super::Settings;
 use crate::model::{
-    BodyMatch, Check, CheckKind, ClientCertificate, HttpOptions, Pace, PemFile, Policy, ScopedAddr,
-    ServicePolicy, TlsOptions,
+    BodyMatch, Check, CheckKind, ClientCertificate, Dialogue, DnsOptions, Expect, HttpOptions, Pace, PemFile,
+    Policy, ScopedAddr, ServicePolicy, TlsOptions,
 };
 
 /// 48 bits: exact in the double of a metric's value. It must be the same on every machine and in
@@ -118,10 +118,13 @@ impl Writer {
     fn check(&mut self, check: &Check) {
         let Check { name, spec } = check;
         self.text(name);
-        let crate::model::CheckSpec { kind, port, address, source, mark, close, pace } = &**spec;
+        let crate::model::CheckSpec { kind, port, address, source, mark, close, proxy_protocol, pace } =
+            &**spec;
         self.text(kind.as_str());
         match kind {
             CheckKind::Tcp => {}
+            CheckKind::Dialogue(dialogue) => self.dialogue(dialogue),
+            CheckKind::Dns(dns) => self.dns(dns),
             CheckKind::Tls(tls) => self.tls(tls),
             CheckKind::Http(http) => self.http(http),
             CheckKind::Https(http, tls) => {
@@ -137,6 +140,11 @@ impl Writer {
             crate::model::Close::Rst => "rst",
             crate::model::Close::Fin => "fin",
         });
+        // As if it were not there: what a configuration without it meant before, it still means.
+        if let Some(version) = proxy_protocol {
+            self.text("proxy-protocol");
+            self.text(version.as_str());
+        }
         let Pace { interval, timeout, fast_interval, rise, fall } = pace;
         self.duration(*interval);
         self.duration(*timeout);
@@ -149,6 +157,33 @@ impl Writer {
         let ScopedAddr { addr, zone } = address;
         self.text(&addr.to_string());
         self.option(zone.as_ref(), |w, zone| w.text(zone));
+    }
+
+    fn dialogue(&mut self, dialogue: &Dialogue) {
+        let Dialogue { speech, send, expect, refusal, farewell } = dialogue;
+        self.text(speech.as_str());
+        self.bytes(send);
+        match expect {
+            Expect::Text(text) => {
+                self.text("text");
+                self.bytes(text);
+            }
+            Expect::Regex(regex) => {
+                self.text("regex");
+                self.text(regex.as_str());
+            }
+        }
+        self.option(refusal.as_ref(), |w, regex| w.text(regex.as_str()));
+        self.bytes(farewell);
+    }
+
+    fn dns(&mut self, dns: &DnsOptions) {
+        let DnsOptions { transport, name, record, rcode, answers } = dns;
+        self.text(transport.as_str());
+        self.text(name.as_str());
+        self.text(record.as_str());
+        self.text(rcode.as_str());
+        self.list(answers, |w, address| w.text(&address.to_string()));
     }
 
     fn http(&mut self, http: &HttpOptions) {

@@ -208,7 +208,7 @@ fn body(reader: &mut Reader<'_, '_>, method: &str) -> BodyMatch {
     }
 }
 
-fn body_pattern(value: &DeValue<'_>) -> Result<String, Bad> {
+pub(super) fn body_pattern(value: &DeValue<'_>) -> Result<String, Bad> {
     let text = text(value)?;
     if text.is_empty() {
         return Err(Bad::Form("is empty and holds for every body".to_owned()));
@@ -220,7 +220,7 @@ fn body_pattern(value: &DeValue<'_>) -> Result<String, Bad> {
 }
 
 /// In one line: the crate draws a picture of several.
-fn regex_fault(error: &regex::Error) -> String {
+pub(super) fn regex_fault(error: &regex::Error) -> String {
     if let regex::Error::CompiledTooBig(limit) = error {
         return format!("compiles to more than {limit} bytes");
     }

@@ -10,11 +10,16 @@ words! {
         Tls = "tls",
         Http = "http",
         Https = "https",
+        Dns = "dns",
+        Smtp = "smtp",
+        Redis = "redis",
+        Mysql = "mysql",
+        Postgres = "postgres",
     }
 }
 
 /// Types that other versions of the configuration format have and this one does not.
-pub(super) const LATER_TYPES: &[&str] = &["grpc", "dns", "agent", "path"];
+pub(super) const LATER_TYPES: &[&str] = &["grpc", "agent", "path"];
 
 /// A table of the configuration.
 #[derive(Debug)]
@@ -58,16 +63,34 @@ const fn http(name: &'static str, form: &'static str, default: Fallback) -> Key 
     Key { name, form, default, only: &[CheckType::Http, CheckType::Https] }
 }
 
+const fn tcp(name: &'static str, form: &'static str, default: Fallback) -> Key {
+    Key { name, form, default, only: &[CheckType::Tcp] }
+}
+
+const fn dns(name: &'static str, form: &'static str, default: Fallback) -> Key {
+    Key { name, form, default, only: &[CheckType::Dns] }
+}
+
+/// What begins with a TCP connection.
+const fn connected(name: &'static str, form: &'static str, default: Fallback) -> Key {
+    use CheckType::{Http, Https, Mysql, Postgres, Redis, Smtp, Tcp, Tls};
+    Key { name, form, default, only: &[Tcp, Tls, Http, Https, Smtp, Redis, Mysql, Postgres] }
+}
+
 const fn tls(name: &'static str, form: &'static str, default: Fallback) -> Key {
     Key { name, form, default, only: &[CheckType::Tls, CheckType::Https] }
 }
 
+const TYPE: &str =
+    "\"tcp\", \"tls\", \"http\", \"https\", \"dns\", \"smtp\", \"redis\", \"mysql\" or \"postgres\"";
+const RCODE: &str = "\"NOERROR\", \"FORMERR\", \"SERVFAIL\", \"NXDOMAIN\", \"NOTIMP\" or \"REFUSED\"";
 const MODE: &str = "\"enforce\" or \"observe\"";
 const INTERVAL: &str = "a duration from 10ms to 1h, such as \"2s\"";
 const TIMEOUT: &str = "a duration from 10ms to 10m, such as \"1s\"";
 const WAIT: &str = "a duration from 1s to 1h, such as \"30s\"";
 const RUN: &str = "a whole number from 1 to 100";
 const ADDRESS: &str = "an IP address, such as \"10.0.0.2\" or \"fe80::1%eth0\"";
+const BYTES: &str = "a text of 1 to 4096 bytes, such as \"PING\\r\\n\" or '\\x00\\xff'";
 const FILE: &str = "the path of a PEM file";
 
 pub static TOP: Section = Section {
@@ -137,20 +160,8 @@ pub static DIRECTOR: Section = Section {
 };
 
 /// Of `[defaults]` and `[check.NAME]` alike.
-const LATER_CHECK_KEYS: &[&str] = &[
-    "tripwire",
-    "connection",
-    "fresh-every",
-    "http-version",
-    "send",
-    "expect",
-    "proxy-protocol",
-    "grpc-service",
-    "question",
-    "rcode",
-    "answers",
-    "via",
-];
+const LATER_CHECK_KEYS: &[&str] =
+    &["tripwire", "connection", "fresh-every", "http-version", "grpc-service", "via"];
 
 pub static DEFAULTS: Section = Section {
     title: "[defaults]",
@@ -169,7 +180,7 @@ const INHERITED: Fallback = Otherwise("that of [defaults]");
 pub static CHECK: Section = Section {
     title: "[check.NAME]",
     keys: &[
-        key("type", "\"tcp\", \"tls\", \"http\" or \"https\"", Required),
+        key("type", TYPE, Required),
         key("interval", INTERVAL, INHERITED),
         key("timeout", TIMEOUT, INHERITED),
         key("rise", RUN, INHERITED),
@@ -179,7 +190,19 @@ pub static CHECK: Section = Section {
         key("address", ADDRESS, Otherwise("the real server's")),
         key("source", ADDRESS, Otherwise("the kernel's choice, but never a virtual address")),
         key("mark", "a whole number from 1 to 4294967295", Otherwise("no mark")),
-        key("close", "\"rst\" or \"fin\"", Otherwise("`\"rst\"` for tcp, `\"fin\"` for the others")),
+        key("close", "\"rst\" or \"fin\"", Otherwise("`\"rst\"` for bare tcp, `\"fin\"` for the others")),
+        connected("proxy-protocol", "\"v1\" or \"v2\"", Otherwise("no header")),
+        tcp("send", BYTES, Otherwise("nothing: the server speaks first")),
+        tcp("expect", BYTES, Otherwise("a connection is enough")),
+        tcp("expect-regex", "a regular expression of 1 to 4096 bytes", Otherwise("a connection is enough")),
+        dns("question", "a name and a record type, such as \"example.com A\"", Required),
+        dns("transport", "\"udp\" or \"tcp\"", Value("\"udp\"")),
+        dns("rcode", RCODE, Value("\"NOERROR\"")),
+        dns(
+            "answers",
+            "a list of IP addresses, such as [\"192.0.2.1\"], at most 16",
+            Otherwise("any answer"),
+        ),
         http("path", "a path that begins with /, in printable ASCII without spaces or #", Value("\"/\"")),
         http(
             "host",

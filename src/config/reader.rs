@@ -61,14 +61,14 @@ impl<'t, 'f> Reader<'t, 'f> {
         self.placed(name, read).map(|placed| placed.value)
     }
 
-    /// As `optional`; that it is not written is a fault.
+    /// As `placed`; that it is not written is a fault.
     pub fn required<T>(
         &mut self,
         name: &'static str,
         read: impl FnOnce(&'t DeValue<'t>) -> Result<T, Bad>,
-    ) -> Option<T> {
+    ) -> Option<Placed<T>> {
         self.require(name);
-        self.optional(name, read)
+        self.placed(name, read)
     }
 
     /// As `optional`, with the value's place for later complaints.
@@ -152,7 +152,7 @@ impl<'t, 'f> Reader<'t, 'f> {
             let types: Vec<&str> = key.only.iter().map(|t| t.as_str()).collect();
             self.faults.fault(
                 &place,
-                format!("does not belong to a check of type {check_type}, only to {}", types.join(" and ")),
+                format!("does not belong to a check of type {check_type}, only to {}", and(&types)),
             );
             return None;
         }
@@ -161,6 +161,14 @@ impl<'t, 'f> Reader<'t, 'f> {
             place.at = written.span().start;
         }
         Some((key, Placed { value: value.get_ref(), place }))
+    }
+}
+
+/// `a, b and c`
+fn and(words: &[&str]) -> String {
+    match words {
+        [before @ .., last] if !before.is_empty() => format!("{} and {last}", before.join(", ")),
+        _ => words.concat(),
     }
 }
 

@@ -199,6 +199,7 @@ pub mod tests {
             address: None,
             source: None,
             mark: None,
+            proxy_protocol: None,
             close: Close::Rst,
             pace: Pace {
                 interval: Duration::from_secs(1),

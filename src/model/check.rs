@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::{ChainExpiry, DestKey, Mono, ServiceKey};
+use super::{ChainExpiry, DestKey, Dialogue, DnsOptions, DnsTransport, Mono, ServiceKey};
 
 /// A named check of the configuration, defaults resolved.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -28,6 +28,8 @@ pub struct CheckSpec {
     /// SO_MARK; 0 is not a mark.
     pub mark: Option<u32>,
     pub close: Close,
+    /// Sent before anything else.
+    pub proxy_protocol: Option<ProxyProtocol>,
     pub pace: Pace,
 }
 
@@ -62,7 +64,11 @@ pub enum Close {
 
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum CheckKind {
+    /// The connection alone.
     Tcp,
+    /// And then bytes, over plain TCP.
+    Dialogue(Dialogue),
+    Dns(DnsOptions),
     Tls(TlsOptions),
     Http(HttpOptions),
     Https(HttpOptions, TlsOptions),
@@ -73,6 +79,8 @@ impl CheckKind {
     pub fn as_str(&self) -> &'static str {
         match self {
             CheckKind::Tcp => "tcp",
+            CheckKind::Dialogue(dialogue) => dialogue.speech.as_str(),
+            CheckKind::Dns(_) => "dns",
             CheckKind::Tls(_) => "tls",
             CheckKind::Http(_) => "http",
             CheckKind::Https(..) => "https",
@@ -82,8 +90,14 @@ impl CheckKind {
     pub fn phases(&self) -> &'static [Phase] {
         match self {
             CheckKind::Tcp => &[Phase::Connect, Phase::Total],
+            CheckKind::Dns(options) => match options.transport {
+                DnsTransport::Udp => &[Phase::Processing, Phase::Total],
+                DnsTransport::Tcp => &[Phase::Connect, Phase::Processing, Phase::Total],
+            },
             CheckKind::Tls(_) => &[Phase::Connect, Phase::Tls, Phase::Total],
-            CheckKind::Http(_) => &[Phase::Connect, Phase::Processing, Phase::Transfer, Phase::Total],
+            CheckKind::Dialogue(_) | CheckKind::Http(_) => {
+                &[Phase::Connect, Phase::Processing, Phase::Transfer, Phase::Total]
+            }
             CheckKind::Https(..) => &Phase::ALL,
         }
     }
@@ -225,6 +239,14 @@ macro_rules! words {
     };
 }
 pub(crate) use words;
+
+words! {
+    /// The version of the header that servers behind a proxy want first.
+    ProxyProtocol {
+        V1 = "v1",
+        V2 = "v2",
+    }
+}
 
 words! {
     /// Why a real server failed a probe.

@@ -1,6 +1,9 @@
 //! A zoo of misbehaving servers on loopback, for the tests of every kind of probe.
 
 mod certificates;
+mod datagrams;
+mod framed;
+mod proxied;
 
 use std::future::Future;
 use std::io::{self, Read};
@@ -18,6 +21,9 @@ use tokio::task::{AbortHandle, JoinSet};
 use tokio_rustls::TlsAcceptor;
 
 pub use certificates::{Authority, Certified, Validity, pem_file, self_signed};
+pub use datagrams::Datagrams;
+pub use framed::{drip_to, frame_answer, hang_up_after};
+pub use proxied::{proxied, proxied_tls};
 
 pub const LOCALHOST: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
 /// A stop for floods: far more than any probe may read.
@@ -70,20 +76,7 @@ impl Server {
         let acceptor = TlsAcceptor::from(Arc::new(config));
         Server::listen(LOCALHOST, move |stream, note| {
             let (acceptor, manner) = (acceptor.clone(), Arc::clone(&manner));
-            Box::pin(async move {
-                match acceptor.accept(stream).await {
-                    Ok(stream) => {
-                        let sni = stream.get_ref().1.server_name().map(str::to_owned);
-                        let alpn = stream.get_ref().1.alpn_protocol().map(<[u8]>::to_vec);
-                        note.send(format!("sni {sni:?} alpn {alpn:?}")).ok();
-                        manner(Box::new(stream), note).await
-                    }
-                    Err(error) => {
-                        note.send(format!("handshake: {error}")).ok();
-                        Ok(())
-                    }
-                }
-            })
+            Box::pin(serve_tls(acceptor, stream, manner, note))
         })
         .await
     }
@@ -137,6 +130,21 @@ impl Drop for Server {
     }
 }
 
+async fn serve_tls(acceptor: TlsAcceptor, stream: TcpStream, manner: Manner, note: Note) -> io::Result<()> {
+    match acceptor.accept(stream).await {
+        Ok(stream) => {
+            let sni = stream.get_ref().1.server_name().map(str::to_owned);
+            let alpn = stream.get_ref().1.alpn_protocol().map(<[u8]>::to_vec);
+            note.send(format!("sni {sni:?} alpn {alpn:?}")).ok();
+            manner(Box::new(stream), note).await
+        }
+        Err(error) => {
+            note.send(format!("handshake: {error}")).ok();
+            Ok(())
+        }
+    }
+}
+
 fn manner<F, Fut>(serve: F) -> Manner
 where
     F: Fn(Box<dyn Stream>, Note) -> Fut + Send + Sync + 'static,
@@ -168,6 +176,37 @@ pub fn banner(text: &'static str) -> Manner {
         note.send("spoken".to_owned()).ok();
         let silent = silent();
         silent(stream, note).await
+    })
+}
+
+/// Speaks at once, and notes all that the client says until its end ("heard: …").
+pub fn banner_and_listen(text: impl Into<Vec<u8>>) -> Manner {
+    let text: Arc<[u8]> = text.into().into();
+    manner(move |mut stream, note| {
+        let text = Arc::clone(&text);
+        async move {
+            stream.write_all(&text).await?;
+            let mut heard = Vec::new();
+            (&mut stream).take(64 * 1024).read_to_end(&mut heard).await?;
+            note.send(format!("heard: {}", String::from_utf8_lossy(&heard))).ok();
+            Ok(())
+        }
+    })
+}
+
+/// Takes `length` bytes, notes them ("request: …"), writes the answer, and waits for the client to end.
+pub fn answer_after(length: usize, answer: impl Into<Vec<u8>>) -> Manner {
+    let answer: Arc<[u8]> = answer.into().into();
+    manner(move |mut stream, note| {
+        let answer = Arc::clone(&answer);
+        async move {
+            let mut request = vec![0; length];
+            stream.read_exact(&mut request).await?;
+            note.send(format!("request: {request:?}")).ok();
+            stream.write_all(&answer).await?;
+            let silent = silent();
+            silent(stream, note).await
+        }
     })
 }
 

@@ -7,12 +7,12 @@ use std::time::Duration;
 use nix::errno::Errno;
 use nix::net::if_::if_nametoindex;
 use socket2::{Domain, Protocol, Socket, Type};
-use tokio::net::TcpStream;
+use tokio::net::{TcpStream, UdpSocket};
 
 use super::Stage;
 use super::reason::Stop;
 use super::source::{Sources, bind_without_port};
-use crate::model::{CheckKind, Close, FailReason, ScopedAddr, Target};
+use crate::model::{CheckKind, CheckSpec, Close, DnsTransport, FailReason, ScopedAddr, Target};
 
 /// The kernel's receive buffer of a probe; it doubles the figure for its own bookkeeping. A server
 /// that floods us fills this much, not the megabytes that autotuning would grant.
@@ -28,30 +28,18 @@ impl Dial {
     pub fn prepare(target: &Target, sources: &Sources) -> Result<Dial, Stop> {
         let spec = &target.spec;
         let peer = socket_addr("address", &target.addr, target.port)?;
-        let socket = Socket::new(Domain::for_address(peer), Type::STREAM.nonblocking(), Some(Protocol::TCP))
+        let datagrams = matches!(&spec.kind, CheckKind::Dns(dns) if dns.transport == DnsTransport::Udp);
+        let (ty, protocol) =
+            if datagrams { (Type::DGRAM, Protocol::UDP) } else { (Type::STREAM, Protocol::TCP) };
+        let socket = Socket::new(Domain::for_address(peer), ty.nonblocking(), Some(protocol))
             .map_err(|e| Stop::of_our_call("socket", &e))?;
-        let option = |what: &str, done: io::Result<()>| done.map_err(|e| Stop::of_our_call(what, &e));
         if let Some(mark) = spec.mark {
             socket
                 .set_mark(mark)
                 .map_err(|e| Stop::of_our_call(&format!("mark {mark} (SO_MARK needs CAP_NET_ADMIN)"), &e))?;
         }
-        // Whatever cuts a probe off (a time-out above all) ends it with RST: an orphaned FIN would
-        // be retransmitted for minutes. An orderly close lifts this (`tcp::close`).
-        option("SO_LINGER", socket.set_linger(Some(Duration::ZERO)))?;
-        match spec.kind {
-            CheckKind::Tcp => {
-                if spec.close == Close::Rst {
-                    // Delays the ACK that would complete the handshake (tcp_rcv_synsent_state_process
-                    // in net/ipv4/tcp_input.c), so that the RST leaves in its place and the server's
-                    // application never sees the connection.
-                    option("TCP_QUICKACK", socket.set_tcp_quickack(false))?;
-                }
-            }
-            CheckKind::Tls(_) | CheckKind::Http(_) | CheckKind::Https(..) => {
-                option("SO_RCVBUF", socket.set_recv_buffer_size(RECEIVE_BUFFER_BYTES))?;
-                option("TCP_NODELAY", socket.set_tcp_nodelay(true))?;
-            }
+        if !datagrams {
+            tcp_options(&socket, spec)?;
         }
         match &spec.source {
             Some(source) => bind(&socket, source, peer)?,
@@ -70,22 +58,57 @@ impl Dial {
         let stream = TcpStream::from_std(self.socket.into()).map_err(|e| Stop::of_our_call("epoll", &e))?;
         stream.writable().await.map_err(|e| Stop::of_our_call("epoll", &e))?;
         match stream.take_error() {
-            Ok(None) if met_itself(&stream, self.peer) => {
-                let text = "nobody listens (the connection met itself)";
-                Err(Stop::fail(FailReason::ConnectRefused, text))
-            }
+            Ok(None) if is_peer(stream.local_addr(), self.peer) => Err(met_itself()),
             Ok(None) => Ok(stream),
             Ok(Some(error)) => Err(Stop::of_connection(&error, Stage::Connect)),
             Err(error) => Err(Stop::of_our_call("SO_ERROR", &error)),
         }
     }
+
+    /// Sends nothing yet. What goes wrong here is ours.
+    pub fn connect_udp(self) -> Result<UdpSocket, Stop> {
+        self.socket.connect(&self.peer.into()).map_err(|e| Stop::of_connect_call(&e))?;
+        let socket = UdpSocket::from_std(self.socket.into()).map_err(|e| Stop::of_our_call("epoll", &e))?;
+        if is_peer(socket.local_addr(), self.peer) { Err(met_itself()) } else { Ok(socket) }
+    }
+}
+
+fn tcp_options(socket: &Socket, spec: &CheckSpec) -> Result<(), Stop> {
+    let option = |what: &str, done: io::Result<()>| done.map_err(|e| Stop::of_our_call(what, &e));
+    // Whatever cuts a probe off (a time-out above all) ends it with RST: an orphaned FIN would
+    // be retransmitted for minutes. An orderly close lifts this (`tcp::close`).
+    option("SO_LINGER", socket.set_linger(Some(Duration::ZERO)))?;
+    match spec.kind {
+        CheckKind::Tcp if spec.proxy_protocol.is_none() => {
+            if spec.close == Close::Rst {
+                // Delays the ACK that would complete the handshake (tcp_rcv_synsent_state_process
+                // in net/ipv4/tcp_input.c), so that the RST leaves in its place and the server's
+                // application never sees the connection.
+                option("TCP_QUICKACK", socket.set_tcp_quickack(false))?;
+            }
+        }
+        CheckKind::Tcp
+        | CheckKind::Dialogue(_)
+        | CheckKind::Dns(_)
+        | CheckKind::Tls(_)
+        | CheckKind::Http(_)
+        | CheckKind::Https(..) => {
+            option("SO_RCVBUF", socket.set_recv_buffer_size(RECEIVE_BUFFER_BYTES))?;
+            option("TCP_NODELAY", socket.set_tcp_nodelay(true))?;
+        }
+    }
+    Ok(())
 }
 
 /// Towards an own address and a port that nobody listens on, the kernel may choose that very port to
 /// send from: TCP's simultaneous open (RFC 9293, 3.5) then connects the socket with itself, and a
 /// dead server on this host would pass.
-fn met_itself(stream: &TcpStream, peer: SocketAddr) -> bool {
-    stream.local_addr().is_ok_and(|local| local.ip() == peer.ip() && local.port() == peer.port())
+fn met_itself() -> Stop {
+    Stop::fail(FailReason::ConnectRefused, "nobody listens (the connection met itself)")
+}
+
+fn is_peer(local: io::Result<SocketAddr>, peer: SocketAddr) -> bool {
+    local.is_ok_and(|local| local.ip() == peer.ip() && local.port() == peer.port())
 }
 
 /// Binds the check's `source`.

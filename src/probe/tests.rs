@@ -1,8 +1,11 @@
 //! Each kind of probe against the zoo on loopback.
 
 mod certificates;
+mod dialogue;
+mod dns;
 mod http;
 mod own_side;
+mod proxy;
 mod tcp;
 mod tls;
 
@@ -25,10 +28,23 @@ const SHORT: Duration = Duration::from_millis(300);
 fn target(addr: SocketAddr, kind: CheckKind) -> Target {
     let close = match kind {
         CheckKind::Tcp => Close::Rst,
-        CheckKind::Tls(_) | CheckKind::Http(_) | CheckKind::Https(..) => Close::Fin,
+        CheckKind::Dialogue(_)
+        | CheckKind::Dns(_)
+        | CheckKind::Tls(_)
+        | CheckKind::Http(_)
+        | CheckKind::Https(..) => Close::Fin,
     };
     let pace = Pace { interval: AMPLE, timeout: AMPLE, fast_interval: AMPLE, rise: 1, fall: 1 };
-    let spec = CheckSpec { kind, port: None, address: None, source: None, mark: None, close, pace };
+    let spec = CheckSpec {
+        kind,
+        port: None,
+        address: None,
+        source: None,
+        mark: None,
+        proxy_protocol: None,
+        close,
+        pace,
+    };
     Target { spec: Arc::new(spec), addr: ScopedAddr { addr: addr.ip(), zone: None }, port: addr.port() }
 }
 

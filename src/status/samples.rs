@@ -22,6 +22,7 @@ pub(crate) fn check(name: &str) -> Arc<Check> {
         address: None,
         source: None,
         mark: None,
+        proxy_protocol: None,
         close: Close::Rst,
         pace,
     };

@@ -37,6 +37,29 @@ const CHANGES: &[(&str, &[(&str, &str)])] = &[
     ("[defaults]", &[("fall", "4")]),
     ("[defaults]", &[("fast-interval", "'300ms'")]),
     ("[check.NAME]", &[("type", "'http'")]),
+    ("[check.NAME]", &[("type", "'smtp'"), ("body-contains", "")]),
+    ("[check.NAME]", &[("type", "'redis'"), ("body-contains", "")]),
+    ("[check.NAME]", &[("type", "'mysql'"), ("body-contains", "")]),
+    ("[check.NAME]", &[("type", "'postgres'"), ("body-contains", "")]),
+    ("[check.NAME]", &[("question", "'example.com AAAA'"), ("type", "'dns'"), ("body-contains", "")]),
+    ("[check.NAME]", &[("question", "'example.com A'"), ("type", "'dns'"), ("body-contains", "")]),
+    (
+        "[check.NAME]",
+        &[("transport", "'tcp'"), ("type", "'dns'"), ("question", "'example.com A'"), ("body-contains", "")],
+    ),
+    (
+        "[check.NAME]",
+        &[("rcode", "'NXDOMAIN'"), ("type", "'dns'"), ("question", "'example.com A'"), ("body-contains", "")],
+    ),
+    (
+        "[check.NAME]",
+        &[
+            ("answers", "['192.0.2.1']"),
+            ("type", "'dns'"),
+            ("question", "'example.com A'"),
+            ("body-contains", ""),
+        ],
+    ),
     ("[check.NAME]", &[("interval", "'4s'")]),
     ("[check.NAME]", &[("timeout", "'1200ms'")]),
     ("[check.NAME]", &[("rise", "5")]),
@@ -47,6 +70,11 @@ const CHANGES: &[(&str, &[(&str, &str)])] = &[
     ("[check.NAME]", &[("source", "'10.0.0.2'")]),
     ("[check.NAME]", &[("mark", "8443")]),
     ("[check.NAME]", &[("close", "'rst'")]),
+    ("[check.NAME]", &[("send", "'PING'"), ("expect", "'PONG'"), ("type", "'tcp'"), ("body-contains", "")]),
+    ("[check.NAME]", &[("expect", "'PONG'"), ("type", "'tcp'"), ("body-contains", "")]),
+    ("[check.NAME]", &[("expect-regex", "'PONG'"), ("type", "'tcp'"), ("body-contains", "")]),
+    ("[check.NAME]", &[("proxy-protocol", "'v1'")]),
+    ("[check.NAME]", &[("proxy-protocol", "'v2'")]),
     ("[check.NAME]", &[("path", "'/x'")]),
     ("[check.NAME]", &[("host", "'shop.example.com'")]),
     ("[check.NAME]", &[("method", "'POST'")]),
@@ -70,6 +98,9 @@ const CHANGES: &[(&str, &[(&str, &str)])] = &[
     ("[[service]]", &[("hold-down", "'30s'")]),
     ("[[service]]", &[("mode", "'observe'")]),
 ];
+
+/// The base's check as one of another type, which has keys of its own.
+const DNS: &[(&str, &str)] = &[("type", "'dns'"), ("question", "'example.com A'"), ("body-contains", "")];
 
 /// The base with these keys of a section set, or taken out where the value is empty.
 fn changed(section: &str, sets: &[(&str, &str)]) -> Config {
@@ -118,23 +149,23 @@ fn every_key_changes_the_hash() {
 
 #[test]
 fn a_written_default_changes_nothing() {
-    let base = valid(BASE);
+    let (base, dns) = (valid(BASE), changed("[check.NAME]", DNS));
     let mut compared = 0;
     for section in SECTIONS {
         for key in section.keys {
             if let Fallback::Value(toml) = key.default {
-                assert_eq!(
-                    changed(section.title, &[(key.name, toml)]),
-                    base,
-                    "{} {}",
-                    section.title,
-                    key.name
-                );
+                let (base, mut sets) = if ["transport", "rcode"].contains(&key.name) {
+                    (&dns, DNS.to_vec())
+                } else {
+                    (&base, Vec::new())
+                };
+                sets.push((key.name, toml));
+                assert_eq!(changed(section.title, &sets), *base, "{} {}", section.title, key.name);
                 compared += 1;
             }
         }
     }
-    assert_eq!(compared, 21, "keys with a written default");
+    assert_eq!(compared, 23, "keys with a written default");
 }
 
 #[test]

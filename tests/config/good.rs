@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use lvs_agent::config::{Config, ListenAddr, Settings};
 use lvs_agent::model::{
-    BodyMatch, CheckKind, CheckSpec, Close, Floor, HttpOptions, Mode, OnFailure, Pace, Policy, ScopedAddr,
-    TlsOptions, VipSharing,
+    BodyMatch, CheckKind, CheckSpec, Close, Dialogue, DnsTransport, Expect, Floor, HttpOptions, Mode,
+    OnFailure, Pace, Policy, ProxyProtocol, Rcode, RecordType, ScopedAddr, TlsOptions, VipSharing,
 };
 
 use super::{GENERATED, directory, rendered, valid};
@@ -58,6 +58,7 @@ fn all_defaults() {
         address: None,
         source: None,
         mark: None,
+        proxy_protocol: None,
         close: Close::Rst,
         pace,
     };
@@ -157,6 +158,39 @@ fn a_check_inherits_the_defaults() {
     let CheckKind::Tls(tls) = &config.policy.services[1].checks[0].spec.kind else { panic!() };
     assert_eq!((&tls.server_name, tls.verify, &tls.client_certificate), (&None, true, &None));
     assert_eq!(tls.ca.as_ref().expect("a ca-file").pem, GENERATED["generated/ca.pem"]);
+}
+
+#[test]
+fn a_dialogue_is_bytes() {
+    let (config, _) = good("full.toml");
+    let checks = &config.policy.services[1].checks;
+    let CheckKind::Dialogue(Dialogue { send, expect, .. }) = &checks[1].spec.kind else { panic!() };
+    assert_eq!((send.as_slice(), expect), (&b"PING\r\n\0"[..], &Expect::Text(b"+PONG\r\n".to_vec())));
+    assert_eq!((checks[1].spec.close, checks[1].spec.kind.as_str()), (Close::Fin, "tcp"));
+    let CheckKind::Dialogue(Dialogue { send, expect, .. }) = &checks[2].spec.kind else { panic!() };
+    assert_eq!(
+        (send.as_slice(), expect.is_in(b"SSH-2.0-x"), expect.is_in(b" SSH-2")),
+        (&b""[..], true, false)
+    );
+}
+
+#[test]
+fn a_header_ends_the_half_open_close() {
+    let (config, _) = good("full.toml");
+    let edge = &config.policy.services[1].checks[3].spec;
+    assert_eq!((edge.proxy_protocol, edge.close), (Some(ProxyProtocol::V2), Close::Fin));
+}
+
+#[test]
+fn a_dns_question_is_a_name_and_a_type() {
+    let (config, _) = good("full.toml");
+    let CheckKind::Dns(dns) = &config.policy.services[1].checks[4].spec.kind else { panic!() };
+    assert_eq!(
+        (dns.name.as_str(), dns.record, dns.rcode),
+        ("www.example.com", RecordType::Aaaa, Rcode::NoError)
+    );
+    assert_eq!(dns.transport, DnsTransport::Tcp);
+    assert_eq!(dns.answers, ["2001:db8::1", "2001:db8::2"].map(|a| a.parse::<std::net::IpAddr>().unwrap()));
 }
 
 #[test]

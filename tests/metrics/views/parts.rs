@@ -110,8 +110,16 @@ pub fn check(name: &str, kind: CheckKind) -> Arc<Check> {
         rise: 2,
         fall: 3,
     };
-    let spec =
-        CheckSpec { kind, port: None, address: None, source: None, mark: None, close: Close::Rst, pace };
+    let spec = CheckSpec {
+        kind,
+        port: None,
+        address: None,
+        source: None,
+        mark: None,
+        proxy_protocol: None,
+        close: Close::Rst,
+        pace,
+    };
     Arc::new(Check { name: name.to_owned(), spec: Arc::new(spec) })
 }
 
