@@ -213,6 +213,14 @@ impl Sim<'_> {
             Event::TableRead(Ok(snapshot)) => {
                 self.whole_read = Some(self.world.now.mono);
                 self.known = snapshot.services.iter().map(|s| (s.key, snapshot.taken.mono)).collect();
+                for ((service, dest), truth) in &mut self.truth {
+                    let there = snapshot.service(service).is_some_and(|s| s.destination(dest).is_some());
+                    if there && truth.missed {
+                        // With another weight than ours it looks like one that was added again (trap 6).
+                        (truth.raised, truth.drained_again) = (false, 0);
+                    }
+                    truth.missed = !there;
+                }
             }
             Event::WeightsSet(set) => {
                 report = Some(set.clone());

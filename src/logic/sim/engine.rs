@@ -41,6 +41,8 @@ pub struct Truth {
     /// Raised over our drain, and how often we drained it again since the last change of its verdict.
     pub raised: bool,
     pub drained_again: u32,
+    /// The last dump did not show it.
+    pub missed: bool,
 }
 
 /// Passes and failures of one target in a row, and whether they came to down.
