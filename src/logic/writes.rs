@@ -56,7 +56,8 @@ impl Controller {
                 waits: dest.held_until(policy, now).is_some(),
                 verdict: dest.verdict,
                 lately: dest.lately,
-                taken: entry.is_some(),
+                // What changed while a step was on its way to the disk has not been looked at yet.
+                taken: entry.is_some_and(|entry| entry.left(row.weight)),
                 wish,
                 lifted: wish.is_none() && entry.is_some_and(|e| e.by == TakenBy::Operator),
                 contested: self.keeper.raises().yielded(&user) || dest.contested(&self.probes),
