@@ -12,7 +12,7 @@ use super::setup::{healthy_policy, limit_changes, policy_of, table_of, truth_of}
 use crate::logic::event::{Command, Event, Note, TargetId};
 use crate::logic::probes::User;
 use crate::logic::world::World;
-use crate::model::{HandDone, HandEffect, HandOrder, Mono, Outcome, Policy, ServiceKey, Verdict};
+use crate::model::{DestKey, HandDone, HandEffect, HandOrder, Mono, Outcome, Policy, ServiceKey, Verdict};
 
 pub const MS: Duration = Duration::from_millis(1);
 
@@ -323,10 +323,19 @@ impl<'a> Sim<'a> {
     }
 
     fn logged(&mut self, note: &Note) {
-        if let Note::VerdictChanged { service, dest, verdict: Verdict::Up, .. } = note
+        if let Note::VerdictChanged { service, dest, verdict: Verdict::Up, .. } = note {
+            self.begin_anew(service, dest);
+        }
+        if let Note::HandDrainEnded { service, dest, .. } = note
+            && self.is_up(service, dest)
+        {
+            self.begin_anew(service, dest); // its later failures are another matter
+        }
+        // At the first look after a death a raise to just what is owed is like our own giving back.
+        if let Note::EntryDropped { service, dest, .. } = note
             && let Some(truth) = self.truth.get_mut(&(*service, *dest))
         {
-            (truth.raised, truth.drained_again) = (false, 0);
+            truth.raised = false;
         }
         if let Note::ByHand { done, .. } = note {
             self.by_hand(done);
@@ -334,6 +343,18 @@ impl<'a> Sim<'a> {
         if self.script.steps.iter().any(|step| matches!(step.what, What::Expect(..))) {
             *self.notes.entry(super::expect::name(note)).or_default() += 1;
         }
+    }
+
+    /// What others raised before counts no more.
+    fn begin_anew(&mut self, service: &ServiceKey, dest: &DestKey) {
+        if let Some(truth) = self.truth.get_mut(&(*service, *dest)) {
+            (truth.raised, truth.drained_again) = (false, 0);
+        }
+    }
+
+    fn is_up(&self, service: &ServiceKey, dest: &DestKey) -> bool {
+        let state = self.world.controller.services.get(service).and_then(|state| state.dests.get(dest));
+        state.is_some_and(|dest| dest.verdict == Some(Verdict::Up))
     }
 
     /// An undrain raises an operator's 0 too: to a weight that he gave before.
