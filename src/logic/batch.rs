@@ -13,8 +13,8 @@ use crate::model::{Direction, Held, HeldReason, Mono, ServiceKey, WeightChange};
 
 /// Weight changes of one cycle. A cycle writes the whole ledger and plans whatever waits anew, so small
 /// ones cost a mass failure a multiple of its work; and it must end before a restore that comes meanwhile
-/// gets its turn, and well within the grace of a stop: 10,000 take the kernel a quarter of a second.
-pub const CHANGES_PER_CYCLE: usize = 10_000;
+/// gets its turn, and well within the grace of a stop: so many take the kernel an eighth of a second.
+pub const CHANGES_PER_CYCLE: usize = 5_000;
 
 /// For how many one change counts. `mh` fills its whole lookup table anew after each
 /// (`ip_vs_mh_reassign` in net/netfilter/ipvs/ip_vs_mh.c): a quarter of a millisecond.

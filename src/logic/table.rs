@@ -249,7 +249,7 @@ fn observe(
 ) -> Seen {
     let entry = keeper.get(&user).copied();
     if let Some(sign) = dest.sign.take()
-        && sign.tells(weight, entry.map(|e| e.written))
+        && sign.tells(weight, entry.as_ref())
     {
         return begin_anew(dest, user, weight, entry, keeper, now);
     }
