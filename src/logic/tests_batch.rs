@@ -83,8 +83,10 @@ fn a_big_service_leaves_room_for_the_small_ones_and_takes_what_they_leave() {
 
 #[test]
 fn what_costs_the_kernel_more_takes_up_more() {
-    let due =
-        BTreeMap::from([(vip(1), due(1, Direction::Drain, 1..=250)), (vip(2), due(2, Direction::Drain, 1..=250))]);
+    let due = BTreeMap::from([
+        (vip(1), due(1, Direction::Drain, 1..=250)),
+        (vip(2), due(2, Direction::Drain, 1..=250)),
+    ]);
     let cost = |service: &ServiceKey| if *service == vip(1) { 5 } else { 1 };
     for (room, dear, cheap) in [(500, 100, 0), (600, 100, 100), (700, 120, 100), (703, 121, 100), (5, 1, 0)] {
         let picked = Turns::default().share(&due, cost, room);

@@ -326,6 +326,10 @@ impl<'a> Sim<'a> {
         if let Note::VerdictChanged { service, dest, verdict: Verdict::Up, .. } = note {
             self.begin_anew(service, dest);
         }
+        // Zeroed counters and a raise between two reads look like a virtual server that was built anew.
+        if let Note::AddedAgain { service, dest, .. } = note {
+            self.begin_anew(service, dest);
+        }
         if let Note::HandDrainEnded { service, dest, .. } = note
             && self.is_up(service, dest)
         {
