@@ -11,8 +11,10 @@
 #   IpvsAgentDown                               for 2m -> 5s
 #   group_interval of oncall 1m -> 5s, of ticket 5m -> 5s, of deadman 30s -> 5s; repeat_interval of deadman 50s -> 8s
 #   group_wait of ticket                        30s -> 10s; that of oncall stays at 10s
+# The bounds are those of a machine that has the lab's one processor to give: for as long as a thread that only sleeps was
+# late, they are longer, and the part says by how much.
 # The agent's own times are those of deploy/config.toml: interval 2s, fall 3, rise 2.
-# limit: 240 s, since two agents, Prometheus and Alertmanager start slowly on a busy machine; the story itself is 70 s of waiting
+# limit: 400 s, since two agents, Prometheus and Alertmanager start slowly on a busy machine; the story itself is 70 s of waiting
 . "$(dirname "$0")/lib.sh"
 modprobe ip_vs
 SHIPPED=$(realpath "$(dirname "$0")/../..")
@@ -70,12 +72,20 @@ prometheus --config.file="$T/prometheus.yml" --storage.tsdb.path="$T/tsdb" --web
   >"$T/prometheus.log" 2>&1 &
 
 d2_weights_are() { [ "$(in_ns d2 ipvsadm -Sn | sed -n 's/^-a.* -w \([0-9]*\).*/\1/p' | xargs)" = "$1" ]; }
-answers_with() { curl -s "$PROMETHEUS/api/v1/$1" | grep -qF "$2"; } # PATH TEXT
-query_has() { # QUERY TEXT
-  curl -s --get --data-urlencode "query=$1" $PROMETHEUS/api/v1/query 2>/dev/null | grep -qF "$2"
+# Looking costs this kernel's one CPU more than what is looked at, and each notification says itself when it came: look seldom.
+exec {NOTHING}<> <(:)
+rest() { read -rt 0.5 -u $NOTHING || true; } # costs no process
+answers_with() { # PATH TEXT
+  rest
+  curl -s "$PROMETHEUS/api/v1/$1" | grep -qF "$2"
 }
-told() { # PATH WORDS: the first notification sent there with these words in its title: $FILE, $AT_MS; costs no process
+query_has() { # QUERY TEXT
+  rest
+  curl -s --get --data-urlencode "query=$1" $PROMETHEUS/api/v1/query | grep -qF "$2"
+}
+told() { # PATH WORDS: the first notification sent there with these words in its title: $FILE, $AT_MS
   local path title
+  rest
   while read -r FILE AT_MS path title; do
     [[ $path != "$1" || $title != *"$2"* ]] || return 0
   done <"$TOLD/list"
@@ -101,34 +111,36 @@ FAST=200 # fast-interval, where the configuration does not say it
 verdict() { echo $(($(ms "$(of_agent interval)") * 105 / 100 + ($1 - 1) * FAST)); } # PROBES_IN_A_ROW
 scrape=$(ms "$(of_prometheus scrape_interval)")
 evaluation=$(ms "$(of_prometheus evaluation_interval)")
-within() { # WHAT SINCE_MS UNTIL_MS VERDICT RULE ROUTE: says both, fails past the bound
-  local took=$(($3 - $2)) bound=$(($4 + scrape + $5 + 2 * evaluation + $6 + 2000))
-  echo "   $1: $took ms, at most $bound = verdict $4 + scrape $scrape + rule $5 + 2 evaluations of $evaluation + route $6 + 2000"
-  expect "$1 within $bound ms, not $took" [ $took -le $bound ]
+late_ms() { local late; until read -r late <"$TOLD/late"; do rest; done; echo $((10#$late)); } # it may be being written
+within() { # WHAT SINCE_MS UNTIL_MS LATE_MS VERDICT RULE ROUTE: says both, fails past the bound
+  local took=$(($3 - $2)) late=$(($(late_ms) - $4)) bound=$(($5 + scrape + $6 + 2 * evaluation + $7 + 2000))
+  echo "   $1: $took ms, at most $bound = verdict $5 + scrape $scrape + rule $6 + 2 evaluations of $evaluation + route $7 + 2000"
+  echo "   meanwhile the lab's processor was away for $late ms"
+  expect "$1 within $bound ms and the $late ms that the processor was away, not $took" [ $took -le $((bound + late)) ]
 }
-limit() { echo $((($1 + scrape + $2 + 2 * evaluation + $3) / 1000 + 20)); } # room for a machine that is busy, to say by how much
+limit() { echo $((($1 + scrape + $2 + 2 * evaluation + $3) / 1000 + 60)); } # room for a machine that is busy, to say by how much
 
 step "all is well, and said to be so"
-wait_for "they are judged up" 30 state_is 3 up $WEB
+wait_for "they are judged up" 60 state_is 3 up $WEB
 # What Prometheus says before it knows of Alertmanager is lost, and said again a minute later.
-wait_for "Prometheus knows whom to tell" 60 answers_with alertmanagers 127.0.0.1:9093
-wait_for "both directors are scraped" 60 query_has 'sum(lvs_virtual_server_capacity_ratio == 1)' '"2"'
+wait_for "Prometheus knows whom to tell" 90 answers_with alertmanagers 127.0.0.1:9093
+wait_for "both directors are scraped" 90 query_has 'sum(lvs_virtual_server_capacity_ratio == 1)' '"2"'
 wait_for "one of them is the active one" 30 query_has 'sum(lvs_director_active)' '"1"'
 expect_eq "but for it, all that was told" "$(grep -v ' /alive ' "$TOLD/list" || true)" ""
 
 step "two of three are killed"
 fall=$(of_agent fall) rise=$(of_agent rise)
-killed=$(now_ms)
+late=$(late_ms) killed=$(now_ms)
 crash r1
 crash r2
-wait_for "they are out" 20 weights_are 0 0 5
+wait_for "they are out" 60 weights_are 0 0 5
 echo "   drained after $(($(now_ms) - killed)) ms"
-wait_for "on the backup too" 20 d2_weights_are "0 0 5"
+wait_for "on the backup too" 60 d2_weights_are "0 0 5"
 rule=$(ms "$(rule_time IpvsVirtualServerCapacityLow for)") route=$(ms "$(route_time oncall group_wait)")
 wait_for "whoever is on call knows" "$(limit "$(verdict "$fall")" "$rule" "$route")" \
   told /page 'firing IpvsVirtualServerCapacityLow'
 page=$FILE
-within "kill to page" "$killed" "$AT_MS" "$(verdict "$fall")" "$rule" "$route"
+within "kill to page" "$killed" "$AT_MS" "$late" "$(verdict "$fall")" "$rule" "$route"
 
 step "what it says"
 cat "$TOLD/$page" >"$T/page.log"
@@ -147,7 +159,7 @@ summary: A virtual server has lost more capacity than its configuration allows.
 - firing"
 expect "its runbook is there" [ -s "$SHIPPED/docs/runbooks/IpvsVirtualServerCapacityLow.md" ]
 expect "its dashboard is there" [ -s "$SHIPPED/dashboards/lvs-virtual-server.json" ]
-wait_for "the pager has it too" 10 told /pager \
+wait_for "the pager has it too" 30 told /pager \
   "trigger [FIRING:1] IpvsVirtualServerCapacityLow lvs-agent $WEB (ipvs 10.10.0.11:10190 critical)"
 
 step "the ticket: one, though both directors say it"
@@ -175,24 +187,24 @@ fi
 step "they are mended"
 serve r1
 serve r2
-mended=$(now_ms)
-wait_for "they are back" 20 weights_are 5 5 5
+late=$(late_ms) mended=$(now_ms)
+wait_for "they are back" 60 weights_are 5 5 5
 rule=$(ms "$(rule_time IpvsVirtualServerCapacityLow keep_firing_for)") route=$(ms "$(route_time oncall group_interval)")
 wait_for "whoever is on call knows that it is over" "$(limit "$(verdict "$rise")" "$rule" "$route")" \
   told /page 'resolved IpvsVirtualServerCapacityLow'
 over=$FILE
-within "mended to resolved" "$mended" "$AT_MS" "$(verdict "$rise")" "$rule" "$route"
+within "mended to resolved" "$mended" "$AT_MS" "$late" "$(verdict "$rise")" "$rule" "$route"
 expect_eq "what is resolved" "$("$TOOLS" told "$TOLD/$over" | tail -n 1)" "- resolved"
-wait_for "the pager knows too" 10 told /pager \
+wait_for "the pager knows too" 30 told /pager \
   "resolve [RESOLVED] IpvsVirtualServerCapacityLow lvs-agent $WEB (ipvs 10.10.0.11:10190 critical)"
 
 step "the agent of the active director dies"
-killed=$(now_ms)
+late=$(late_ms) killed=$(now_ms)
 agent_kill9
 rule=$(ms "$(rule_time IpvsAgentDown for)") route=$(ms "$(route_time oncall group_wait)")
 wait_for "whoever is on call knows" "$(limit 0 "$rule" "$route")" told /page 'firing IpvsAgentDown'
 page=$FILE
-within "kill of the agent to page" "$killed" "$AT_MS" 0 "$rule" "$route"
+within "kill of the agent to page" "$killed" "$AT_MS" "$late" 0 "$rule" "$route"
 expect_match "it says which" "$("$TOOLS" told "$TOLD/$page")" '^description: Prometheus cannot scrape 10\.10\.0\.11:10190\.'
 expect_eq "all that whoever is on call was told" "$(awk '$3 == "/page" { print $4, $5 }' "$TOLD/list")" \
   "firing IpvsVirtualServerCapacityLow

@@ -39,7 +39,8 @@ lab-tools json URL|FILE [SEGMENT]...             one value of a JSON document, o
 lab-tools dashboards PROMETHEUS_URL DIR VS RS    puts every query of the dashboards to it, where they are about one about
                                                  these; prints MILLISECONDS ROWS WHICH for each
 lab-tools oncall ADDR:PORT DIR                   whoever Alertmanager tells: a file in DIR for each notification, and in
-                                                 DIR/list a line for each, FILE EPOCH_MS PATH TITLE
+                                                 DIR/list a line for each, FILE EPOCH_MS PATH TITLE;
+                                                 DIR/late: milliseconds for which the machine has stood still
 lab-tools told FILE                              one of them as it is read
 ";
 

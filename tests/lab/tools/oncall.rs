@@ -9,17 +9,21 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use crate::{Failure, epoch_us};
+use crate::{Failure, epoch_us, now};
 
 const TIMEOUT: Duration = Duration::from_secs(10);
+const PULSE: Duration = Duration::from_millis(100);
 const MAX_HEAD: usize = 16 << 10;
 const MAX_BODY: usize = 1 << 20;
 
-/// Each notification becomes a file `0001.json`, and then a line `FILE EPOCH_MS PATH TITLE` of the file `list`.
+/// Each notification becomes a file `0001.json`, and then a line `FILE EPOCH_MS PATH TITLE` of the file `list`;
+/// `late` says how late the machine is.
 pub fn listen(addr: &str, directory: &str) -> Result<ExitCode, Failure> {
     let directory = Path::new(directory);
     fs::create_dir_all(directory)?;
     let listener = TcpListener::bind(addr)?;
+    let late = directory.join("late");
+    std::thread::spawn(move || pulse(&late));
     let mut list = fs::File::create(directory.join("list"))?;
     let mut number = 0;
     for stream in listener.incoming() {
@@ -44,6 +48,20 @@ pub fn listen(addr: &str, directory: &str) -> Result<ExitCode, Failure> {
         let _ = write!(stream, "HTTP/1.1 {status}\r\nContent-Length: 0\r\nConnection: close\r\n\r\n");
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// Keeps in the file how many milliseconds a thread that only sleeps has been late in all: that long this kernel's processor was taken
+/// away, and no bound on what runs on it can hold. Ends where the file cannot be written.
+fn pulse(file: &Path) {
+    let mut late = Duration::ZERO;
+    let mut last = now();
+    while fs::write(file, format!("{:08}\n", late.as_millis())).is_ok() {
+        std::thread::sleep(PULSE);
+        let beyond = last.elapsed().saturating_sub(PULSE);
+        last = now();
+        // A little is what scheduling costs.
+        late += if beyond < PULSE { Duration::ZERO } else { beyond };
+    }
 }
 
 /// One request: where to, and what it tells.
