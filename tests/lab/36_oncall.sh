@@ -123,7 +123,7 @@ limit() { echo $((($1 + scrape + $2 + 2 * evaluation + $3) / 1000 + 60)); } # ro
 step "all is well, and said to be so"
 wait_for "they are judged up" 60 state_is 3 up $WEB
 # What Prometheus says before it knows of Alertmanager is lost, and said again a minute later.
-wait_for "Prometheus knows whom to tell" 90 answers_with alertmanagers 127.0.0.1:9093
+wait_for "Prometheus knows whom to tell" 180 answers_with alertmanagers 127.0.0.1:9093
 wait_for "both directors are scraped" 90 query_has 'sum(lvs_virtual_server_capacity_ratio == 1)' '"2"'
 wait_for "one of them is the active one" 30 query_has 'sum(lvs_director_active)' '"1"'
 expect_eq "but for it, all that was told" "$(grep -v ' /alive ' "$TOLD/list" || true)" ""
