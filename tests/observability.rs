@@ -23,6 +23,8 @@ mod dashboards;
 mod fleet;
 #[path = "observability/flow.rs"]
 mod flow;
+#[path = "observability/grafana.rs"]
+mod grafana;
 #[path = "observability/layout.rs"]
 mod layout;
 #[path = "observability/links.rs"]

@@ -17,4 +17,5 @@ mod reload;
 mod scrape;
 mod signals;
 mod site;
+mod tls;
 mod toys;

@@ -8,6 +8,7 @@ use super::{Output, Screen, assert_text, on_screen, text_of};
 use crate::agent::Handle;
 use crate::cli::ControlSocket;
 use crate::cli::status::{StatusArgs, run, show};
+use crate::cli::trust::TlsFiles;
 use crate::model::{View, Weight};
 use crate::status::{CertificateStatus, HeldStatus, SlowStartStatus, Status, samples};
 use crate::web::tests::{FakeExposition, agent_showing, start};
@@ -18,6 +19,7 @@ fn args() -> StatusArgs {
         virtual_server: None,
         json: false,
         agents: Vec::new(),
+        tls: TlsFiles::default(),
         control: ControlSocket { socket: PathBuf::from("/nonexistent/control.sock") },
     }
 }
