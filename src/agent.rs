@@ -201,6 +201,8 @@ impl Shell {
                 while let Some(request) = next.take().or_else(|| more.try_recv().ok()) {
                     match request {
                         Request::View { max_age, reply } => {
+                            // While the kernel does not answer, those who asked before have given up.
+                            self.waiting.retain(|waiting| !waiting.is_closed());
                             wanted = Some(wanted.map_or(max_age, |age| age.min(max_age)));
                             self.waiting.push(reply);
                         }

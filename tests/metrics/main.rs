@@ -1,6 +1,7 @@
 //! The exposition as scrapers see it.
 
 mod catalogue;
+mod conservation;
 mod golden;
 mod limits;
 mod parsed;
