@@ -6,7 +6,7 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
 
 use lvs_agent::metrics::{Format, encode};
-use lvs_agent::model::{Counters, RealServer, View, Weight};
+use lvs_agent::model::{Counters, RealServer, View};
 
 use crate::parsed::{Sample, by_name, parse};
 use crate::{exposition, views};
@@ -36,8 +36,7 @@ fn key(sample: &Sample) -> Key {
 /// would mix up their values.
 #[test]
 fn each_real_server_has_its_own_value_under_its_own_name() {
-    for mut view in [views::rich(), views::twins(3, 5)] {
-        number(&mut view);
+    for view in [views::rich(), views::twins(3, 5)].map(views::numbered) {
         let table = table(&view);
         let families = by_name(parse(&exposition(view, Format::OpenMetrics)));
         let same = |name: &str, value: fn(&RealServer) -> u64| {
@@ -63,31 +62,6 @@ fn each_real_server_has_its_own_value_under_its_own_name() {
 
 fn counted(dest: &RealServer) -> &Counters {
     dest.counters.as_ref().expect("a table from netlink has counters")
-}
-
-/// Gives every number of every real server a value of its own.
-fn number(view: &mut View) {
-    let snapshot = Arc::make_mut(view.snapshot.as_mut().expect("a snapshot"));
-    let mut next = 0_u32;
-    let mut number = || {
-        next += 1;
-        next
-    };
-    for service in &mut snapshot.services {
-        for dest in &mut Arc::make_mut(service).destinations {
-            dest.weight = Weight(number());
-            dest.active_connections = number();
-            dest.inactive_connections = number();
-            dest.persistent_connections = number();
-            dest.counters = Some(Counters {
-                connections: number().into(),
-                incoming_packets: number().into(),
-                outgoing_packets: number().into(),
-                incoming_bytes: number().into(),
-                outgoing_bytes: number().into(),
-            });
-        }
-    }
 }
 
 #[test]

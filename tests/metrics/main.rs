@@ -4,6 +4,7 @@ mod catalogue;
 mod conservation;
 mod golden;
 mod limits;
+mod linter;
 mod parsed;
 mod prometheus;
 mod promtool;

@@ -34,6 +34,7 @@ const ATTEMPTS: usize = 20;
 
 struct Exported {
     kernel: FakeKernel,
+    handle: Handle,
     address: SocketAddr,
     clock: Clock,
     machinery: Machinery,
@@ -61,12 +62,12 @@ fn export(kernel: FakeKernel, options: Options) -> Exported {
     let listener = bind_tcp("127.0.0.1:0".parse().unwrap()).unwrap();
     let address = listener.local_addr().unwrap();
     let (stop, stopping) = watch::channel(false);
-    tokio::spawn(serve_tcp(listener, Web::new(options, handle, Arc::new(exporter)), stopping));
+    tokio::spawn(serve_tcp(listener, Web::new(options, handle.clone(), Arc::new(exporter)), stopping));
     let table = kernel.agents_table(clock, telemetry);
     let state = State::new("/nonexistent".into(), None);
     let parts = Parts { clock, start, table, prober: Prober::new(clock), addresses: None, state, requests };
     tokio::spawn(agent::run(parts));
-    Exported { kernel, address, clock, machinery, _stop: stop }
+    Exported { kernel, handle, address, clock, machinery, _stop: stop }
 }
 
 async fn get(address: SocketAddr, path: &str) -> Reply {
@@ -191,4 +192,31 @@ async fn forty_scrapes_at_one_time_are_one_read() {
     }
     assert_eq!(seen.len(), 1, "one snapshot: {seen:?}");
     assert_eq!(exported.kernel.reads(), 1);
+}
+
+/// It is large where there are many real servers, and slow readers hold it for long.
+#[tokio::test]
+async fn who_asks_while_a_view_is_being_shown_gets_the_same() {
+    let exported = export(FakeKernel::new(TABLE), Options::default());
+    let hour = Duration::from_secs(3600);
+    let view = |max_age| soon("a view", exported.handle.view(max_age));
+    // Another process may have had the machine in between.
+    let mut attempts = 0..ATTEMPTS;
+    let shared = loop {
+        assert!(attempts.next().is_some(), "none of {ATTEMPTS} pairs shared a view");
+        let (first, second) = (view(hour).await.unwrap(), view(hour).await.unwrap());
+        if Arc::ptr_eq(&first, &second) {
+            break first;
+        }
+    };
+    // Not where something newer is wanted, nor after a request that may have changed what is known.
+    let newer = view(Duration::ZERO).await.unwrap();
+    assert!(newer.generation > shared.generation);
+    soon("a refused reload", exported.handle.reloaded(None)).await.unwrap();
+    let after = view(hour).await.unwrap();
+    assert!(after.generation > newer.generation && !after.config.last_load_successful);
+    // Nor is it kept for anybody.
+    let kept = Arc::downgrade(&after);
+    drop((after, newer, shared));
+    assert!(kept.upgrade().is_none());
 }
