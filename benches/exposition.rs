@@ -19,7 +19,7 @@ use flate2::Compression;
 use flate2::write::GzEncoder;
 use lvs_agent::metrics::{Format, Machinery, Selection, encode, encode_selected};
 use lvs_agent::model::View;
-use nix::sys::resource::{UsageWho, getrusage};
+use nix::time::{ClockId, clock_gettime};
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{DescriptorEncoder, text};
 use prometheus_client::metrics::MetricType;
@@ -153,9 +153,8 @@ fn peak_above_idle_mb(work: impl FnOnce() -> io::Result<()>) -> io::Result<f64> 
 
 /// Of this thread: on a busy machine the clock on the wall says nothing.
 fn cpu_seconds() -> io::Result<f64> {
-    let usage = getrusage(UsageWho::RUSAGE_THREAD)?;
-    let seconds = |time: nix::sys::time::TimeVal| time.tv_sec() as f64 + time.tv_usec() as f64 / 1e6;
-    Ok(seconds(usage.user_time()) + seconds(usage.system_time()))
+    let time = clock_gettime(ClockId::CLOCK_THREAD_CPUTIME_ID)?;
+    Ok(time.tv_sec() as f64 + time.tv_nsec() as f64 / 1e9)
 }
 
 /// A line of /proc/self/status.
