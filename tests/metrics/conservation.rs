@@ -132,7 +132,9 @@ impl Lines {
         let name = series.split('{').next().unwrap_or(series);
         match self.rows.get_mut(name) {
             Some(rows) => *rows += 1,
-            None => drop(self.rows.insert(name.to_owned(), 1)),
+            None => {
+                self.rows.insert(name.to_owned(), 1);
+            }
         }
         let mut hasher = DefaultHasher::new();
         series.hash(&mut hasher);
