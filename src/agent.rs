@@ -8,7 +8,7 @@ mod log;
 mod state;
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot};
@@ -28,6 +28,9 @@ use crate::probe::Prober;
 /// How long a stop waits for what is under way, and what `restore-on-exit` asks for, to be read back and
 /// put on record.
 const STOP_GRACE: Duration = Duration::from_secs(5);
+
+/// How long a view is shown to those who ask while it is still being shown to others.
+const VIEW_SHARED: Duration = Duration::from_millis(200);
 
 /// What the loop works with.
 pub struct Parts {
@@ -66,6 +69,7 @@ pub async fn run(parts: Parts) -> Ended {
         prober,
         state,
         waiting: Vec::new(),
+        shown: Weak::new(),
         hands: BTreeMap::new(),
         hands_asked: 0,
     };
@@ -114,6 +118,8 @@ struct Shell {
     state: State,
     /// Who waits for the next view.
     waiting: Vec<oneshot::Sender<Arc<View>>>,
+    /// The last view published, while somebody still has it.
+    shown: Weak<View>,
     /// Who waits for the answer to a request by hand.
     hands: BTreeMap<u64, oneshot::Sender<Result<Vec<HandDone>, HandRefused>>>,
     hands_asked: u64,
@@ -163,6 +169,7 @@ impl Shell {
                 });
             }
             Command::Publish(view) => {
+                self.shown = Arc::downgrade(&view);
                 for reply in self.waiting.drain(..) {
                     // Whoever asked has gone.
                     let _ = reply.send(view.clone());
@@ -170,6 +177,7 @@ impl Shell {
             }
             Command::AnswerHand { id, result } => {
                 // Whoever asked may have gone; what was taken on stays so.
+                self.shown = Weak::new();
                 if let Some(reply) = self.hands.remove(&id) {
                     let _ = reply.send(result);
                 }
@@ -183,6 +191,14 @@ impl Shell {
         if self.table.try_send(job).is_err() {
             tracing::error!("the table's task takes no more work");
         }
+    }
+
+    /// Scrapes at one time show one view: that of 40,000 real servers takes megabytes and milliseconds.
+    /// What was asked for by hand is in every view that is given out after its answer.
+    fn shown(&self, max_age: Duration, clock: Clock) -> Option<Arc<View>> {
+        let view = self.shown.upgrade()?;
+        let age = clock.mono().since(view.now.mono);
+        (age < VIEW_SHARED.min(max_age)).then_some(view)
     }
 
     /// Answers a request; true if it is the end.
@@ -201,6 +217,13 @@ impl Shell {
                 while let Some(request) = next.take().or_else(|| more.try_recv().ok()) {
                     match request {
                         Request::View { max_age, reply } => {
+                            if let Some(view) = self.shown(max_age, clock) {
+                                // Whoever asked has gone.
+                                let _ = reply.send(view);
+                                continue;
+                            }
+                            // While the kernel does not answer, those who asked before have given up.
+                            self.waiting.retain(|waiting| !waiting.is_closed());
                             wanted = Some(wanted.map_or(max_age, |age| age.min(max_age)));
                             self.waiting.push(reply);
                         }
@@ -246,6 +269,7 @@ impl Shell {
                 false
             }
             Request::Reloaded { reloaded, reply } => {
+                self.shown = Weak::new();
                 let event = match reloaded {
                     Some(Reloaded { policy, hash }) => Event::PolicyLoaded { policy, hash },
                     None => Event::PolicyRefused,

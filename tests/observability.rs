@@ -7,6 +7,8 @@
 
 use std::path::{Path, PathBuf};
 
+#[path = "observability/alert_links.rs"]
+mod alert_links;
 #[path = "observability/alertmanager.rs"]
 mod alertmanager;
 #[path = "observability/answers.rs"]
@@ -45,6 +47,8 @@ mod rule_tests;
 mod rules;
 #[path = "observability/runbooks.rs"]
 mod runbooks;
+#[path = "observability/usage.rs"]
+mod usage;
 
 fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))

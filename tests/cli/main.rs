@@ -11,8 +11,11 @@ mod exits;
 mod flags;
 mod golden;
 mod help;
+mod hostile_clients;
 mod http;
 mod ledger;
+#[path = "../metrics/linter.rs"]
+mod linter;
 mod reload;
 mod scrape;
 mod signals;

@@ -60,7 +60,7 @@ impl Dashboard {
     }
 
     /// Of panels and of annotations, with where they stand.
-    fn queries(&self) -> Vec<(String, &str)> {
+    pub fn queries(&self) -> Vec<(String, &str)> {
         let annotations = self.list("/annotations/list").iter();
         let annotations = annotations.filter(|a| a.get("builtIn").is_none());
         let annotations =
