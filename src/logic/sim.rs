@@ -13,6 +13,7 @@ mod checks;
 mod draw;
 mod engine;
 mod expect;
+mod heard;
 mod print;
 mod script;
 mod setup;
