@@ -33,7 +33,7 @@ wait_for "all three serve" 20 state_is 3 up $WEB
 wait_for "all three have their page" 20 state_is 3 up $PAGES
 expect_eq "the table of healthy servers" "$(ipvsadm -Sn)" "$owed"
 
-step "one says that it does not serve, one falls back to HTTP/1"
+step "one says that it does not serve, one speaks something else"
 act r1 unavailable
 act r2 garbage
 for n in 1 2; do

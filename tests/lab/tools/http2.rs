@@ -3,6 +3,7 @@
 use bytes::Bytes;
 use h2::server::SendResponse;
 use http::{HeaderMap, HeaderValue, Response, StatusCode};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
 /// The beginning of the client's preface (RFC 9113, 3.4), which no request in HTTP/1 has.
@@ -23,6 +24,13 @@ pub async fn answer(stream: TcpStream, name: &str, well: bool) -> Result<(), h2:
         let (request, respond) = asked?;
         if request.uri().path() == HEALTH { health(respond, well)? } else { page(respond, name, well)? }
     }
+    Ok(())
+}
+
+/// Bytes that are no HTTP, and then an ear until the client leaves: a close over what it sent would be RST.
+pub async fn babble(mut stream: TcpStream) -> std::io::Result<()> {
+    stream.write_all(&[0xff; 4096]).await?;
+    while stream.read(&mut [0; 4096]).await? > 0 {}
     Ok(())
 }
 

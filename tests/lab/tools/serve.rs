@@ -87,12 +87,10 @@ async fn answer(mut stream: TcpStream, name: &str, director: &Director) -> std::
             Behaviour::Unavailable => {
                 return http2::answer(stream, name, false).await.map_err(std::io::Error::other);
             }
-            // It misbehaves in HTTP/1, whatever it is asked in.
-            Behaviour::EndlessBody
-            | Behaviour::EndlessHeaders
-            | Behaviour::Garbage
-            | Behaviour::Silent
-            | Behaviour::Drip => {}
+            Behaviour::Garbage => return http2::babble(stream).await,
+            Behaviour::Silent | Behaviour::EndlessBody | Behaviour::EndlessHeaders | Behaviour::Drip => {
+                std::future::pending().await
+            }
         }
     }
     while let Some(request) = read_request(&mut stream).await? {
