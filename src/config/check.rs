@@ -12,9 +12,10 @@ use super::problem::{Faults, Place, quote};
 use super::reader::{Bad, Placed, Reader, join};
 use super::tls::Files;
 use super::values::{duration, name, number, port, text, word};
-use super::{address, dialogue, dns, http, tls};
+use super::{address, dialogue, dns, grpc, http, tls};
 use crate::model::{
-    Check, CheckKind, CheckSpec, Close, Family, HttpOptions, Pace, ProxyProtocol, ScopedAddr, TlsOptions,
+    Check, CheckKind, CheckSpec, Close, Family, GrpcOptions, HttpOptions, Pace, ProxyProtocol, ScopedAddr,
+    TlsOptions,
 };
 
 pub(super) const MAX_CHECKS: usize = 1000;
@@ -108,8 +109,9 @@ fn read_check(
     let check_type = check_type.map(|placed| placed.value);
     let dns = dns::read(check_type, &mut reader);
     let (http, host_place) = http::read(&mut reader);
+    let grpc_service = grpc::service(&mut reader);
     let tls = tls::read(&mut reader, files);
-    if check_type == Some(CheckType::Https) {
+    if matches!(check_type, Some(CheckType::Https | CheckType::Grpcs)) {
         require_certifiable_host(&http, &tls, host_place.as_ref(), reader.faults);
     }
     reader.finish();
@@ -122,6 +124,8 @@ fn read_check(
         CheckType::Tls => CheckKind::Tls(tls),
         CheckType::Http => CheckKind::Http(http),
         CheckType::Https => CheckKind::Https(http, tls),
+        CheckType::Grpc => CheckKind::Grpc(GrpcOptions { service: grpc_service, host: http.host }),
+        CheckType::Grpcs => CheckKind::Grpcs(GrpcOptions { service: grpc_service, host: http.host }, tls),
     };
     let close = close.unwrap_or(match kind {
         CheckKind::Tcp if proxy_protocol.is_none() => Close::Rst,
@@ -130,7 +134,9 @@ fn read_check(
         | CheckKind::Dns(_)
         | CheckKind::Tls(_)
         | CheckKind::Http(_)
-        | CheckKind::Https(..) => Close::Fin,
+        | CheckKind::Https(..)
+        | CheckKind::Grpc(_)
+        | CheckKind::Grpcs(..) => Close::Fin,
     });
     let spec = CheckSpec {
         kind,

@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use super::Settings;
 use crate::model::{
-    BodyMatch, Check, CheckKind, ClientCertificate, Dialogue, DnsOptions, Expect, HttpOptions, Pace, PemFile,
-    Policy, ScopedAddr, ServicePolicy, TlsOptions,
+    BodyMatch, Check, CheckKind, ClientCertificate, Dialogue, DnsOptions, Expect, GrpcOptions, HttpOptions,
+    HttpVersion, Pace, PemFile, Policy, ScopedAddr, ServicePolicy, TlsOptions,
 };
 
 /// 48 bits: exact in the double of a metric's value. It must be the same on every machine and in
@@ -131,6 +131,11 @@ impl Writer {
                 self.http(http);
                 self.tls(tls);
             }
+            CheckKind::Grpc(grpc) => self.grpc(grpc),
+            CheckKind::Grpcs(grpc, tls) => {
+                self.grpc(grpc);
+                self.tls(tls);
+            }
         }
         self.option(port.as_ref(), |w, port| w.number(u64::from(*port)));
         self.option(address.as_ref(), Writer::address);
@@ -187,7 +192,7 @@ impl Writer {
     }
 
     fn http(&mut self, http: &HttpOptions) {
-        let HttpOptions { method, path, host, headers, status, body } = http;
+        let HttpOptions { version, method, path, host, headers, status, body } = http;
         self.text(method);
         self.text(path);
         self.option(host.as_ref(), |w, host| w.text(host));
@@ -213,6 +218,17 @@ impl Writer {
                 self.text(regex.as_str());
             }
         }
+        // As if the key were not there: what a configuration without it meant before, it still means.
+        match version {
+            HttpVersion::V1 => {}
+            HttpVersion::V2 => self.text("http-version 2"),
+        }
+    }
+
+    fn grpc(&mut self, grpc: &GrpcOptions) {
+        let GrpcOptions { service, host } = grpc;
+        self.text(service);
+        self.option(host.as_ref(), |w, host| w.text(host));
     }
 
     fn tls(&mut self, tls: &TlsOptions) {

@@ -4,8 +4,8 @@ use toml::de::DeValue;
 
 use super::problem::{Place, quote};
 use super::reader::{Bad, Placed, Reader, join};
-use super::values::text;
-use crate::model::{BodyMatch, BodyRegex, HttpOptions};
+use super::values::{text, word};
+use crate::model::{BodyMatch, BodyRegex, HttpOptions, HttpVersion};
 
 const MAX_HEADERS: usize = 32;
 const MAX_HEADER_BYTES: usize = 4096;
@@ -31,6 +31,9 @@ const OWN_HEADERS: &[&str] = &[
 
 /// The options, and where `host` stands if it is written.
 pub(super) fn read(reader: &mut Reader<'_, '_>) -> (HttpOptions, Option<Place>) {
+    let version =
+        |value: &DeValue<'_>| word(value, HttpVersion::from_word, HttpVersion::ALL.map(HttpVersion::as_str));
+    let version = reader.optional("http-version", version).unwrap_or(HttpVersion::V1);
     let path = reader.optional("path", path);
     let host = reader.placed("host", host);
     let method = reader.optional("method", method).unwrap_or_else(|| "GET".to_owned());
@@ -39,7 +42,7 @@ pub(super) fn read(reader: &mut Reader<'_, '_>) -> (HttpOptions, Option<Place>) 
     let body = body(reader, &method);
     let (host, host_place) = host.map(|h| (h.value, h.place)).unzip();
     let path = path.unwrap_or_else(|| "/".to_owned());
-    (HttpOptions { method, path, host, headers, status, body }, host_place)
+    (HttpOptions { version, method, path, host, headers, status, body }, host_place)
 }
 
 /// The host without the port of `host`: the name that a certificate is for.

@@ -92,7 +92,9 @@ fn tcp_options(socket: &Socket, spec: &CheckSpec) -> Result<(), Stop> {
         | CheckKind::Dns(_)
         | CheckKind::Tls(_)
         | CheckKind::Http(_)
-        | CheckKind::Https(..) => {
+        | CheckKind::Https(..)
+        | CheckKind::Grpc(_)
+        | CheckKind::Grpcs(..) => {
             option("SO_RCVBUF", socket.set_recv_buffer_size(RECEIVE_BUFFER_BYTES))?;
             option("TCP_NODELAY", socket.set_tcp_nodelay(true))?;
         }

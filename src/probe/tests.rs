@@ -3,7 +3,9 @@
 mod certificates;
 mod dialogue;
 mod dns;
+mod grpc;
 mod http;
+mod http2;
 mod own_side;
 mod proxy;
 mod tcp;
@@ -15,8 +17,8 @@ use std::time::Duration;
 
 use super::Prober;
 use crate::model::{
-    BodyMatch, CheckKind, CheckSpec, Close, DETAIL_LIMIT_BYTES, FailReason, HttpOptions, Outcome, Pace,
-    ProbeReport, ScopedAddr, Target, TlsOptions,
+    BodyMatch, CheckKind, CheckSpec, Close, DETAIL_LIMIT_BYTES, FailReason, HttpOptions, HttpVersion,
+    Outcome, Pace, ProbeReport, ScopedAddr, Target, TlsOptions,
 };
 use crate::os::Clock;
 
@@ -32,7 +34,9 @@ fn target(addr: SocketAddr, kind: CheckKind) -> Target {
         | CheckKind::Dns(_)
         | CheckKind::Tls(_)
         | CheckKind::Http(_)
-        | CheckKind::Https(..) => Close::Fin,
+        | CheckKind::Https(..)
+        | CheckKind::Grpc(_)
+        | CheckKind::Grpcs(..) => Close::Fin,
     };
     let pace = Pace { interval: AMPLE, timeout: AMPLE, fast_interval: AMPLE, rise: 1, fall: 1 };
     let spec = CheckSpec {
@@ -54,6 +58,7 @@ fn spec(target: &mut Target) -> &mut CheckSpec {
 
 fn get() -> HttpOptions {
     HttpOptions {
+        version: HttpVersion::V1,
         method: "GET".to_owned(),
         path: "/healthz".to_owned(),
         host: None,

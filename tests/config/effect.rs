@@ -37,6 +37,10 @@ const CHANGES: &[(&str, &[(&str, &str)])] = &[
     ("[defaults]", &[("fall", "4")]),
     ("[defaults]", &[("fast-interval", "'300ms'")]),
     ("[check.NAME]", &[("type", "'http'")]),
+    ("[check.NAME]", &[("type", "'grpc'"), ("body-contains", "")]),
+    ("[check.NAME]", &[("type", "'grpcs'"), ("body-contains", "")]),
+    ("[check.NAME]", &[("grpc-service", "'shop.Cart'"), ("type", "'grpc'"), ("body-contains", "")]),
+    ("[check.NAME]", &[("http-version", "'2'")]),
     ("[check.NAME]", &[("type", "'smtp'"), ("body-contains", "")]),
     ("[check.NAME]", &[("type", "'redis'"), ("body-contains", "")]),
     ("[check.NAME]", &[("type", "'mysql'"), ("body-contains", "")]),
@@ -165,7 +169,7 @@ fn a_written_default_changes_nothing() {
             }
         }
     }
-    assert_eq!(compared, 23, "keys with a written default");
+    assert_eq!(compared, 24, "keys with a written default");
 }
 
 #[test]

@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use lvs_agent::config::{Config, ListenAddr, Settings};
 use lvs_agent::model::{
-    BodyMatch, CheckKind, CheckSpec, Close, Dialogue, DnsTransport, Expect, Floor, HttpOptions, Mode,
-    OnFailure, Pace, Policy, ProxyProtocol, Rcode, RecordType, ScopedAddr, TlsOptions, VipSharing,
+    BodyMatch, CheckKind, CheckSpec, Close, Dialogue, DnsTransport, Expect, Floor, HttpOptions, HttpVersion,
+    Mode, OnFailure, Pace, Policy, ProxyProtocol, Rcode, RecordType, ScopedAddr, TlsOptions, VipSharing,
 };
 
 use super::{GENERATED, directory, rendered, valid};
@@ -126,7 +126,8 @@ fn a_check_with_every_key() {
     assert_eq!(spec.address, scoped("fe80::21", "eth1"));
     assert_eq!(spec.source, scoped("fe80::2", "eth1"));
     let CheckKind::Https(http, tls) = &spec.kind else { panic!("{spec:?}") };
-    let HttpOptions { method, path, host, headers, status, body } = http;
+    let HttpOptions { version, method, path, host, headers, status, body } = http;
+    assert_eq!(*version, HttpVersion::V1);
     assert_eq!((method.as_str(), path.as_str()), ("POST", "/healthz?deep=1"));
     assert_eq!(host.as_deref(), Some("shop.example.com:8443"));
     let header = |name: &str, value: &str| (name.to_owned(), value.to_owned());
@@ -179,6 +180,18 @@ fn a_header_ends_the_half_open_close() {
     let (config, _) = good("full.toml");
     let edge = &config.policy.services[1].checks[3].spec;
     assert_eq!((edge.proxy_protocol, edge.close), (Some(ProxyProtocol::V2), Close::Fin));
+}
+
+#[test]
+fn a_grpc_check_has_a_service_and_a_host() {
+    let (config, _) = good("full.toml");
+    let checks = &config.policy.services[1].checks;
+    let CheckKind::Grpcs(grpc, tls) = &checks[5].spec.kind else { panic!() };
+    assert_eq!((grpc.service.as_str(), grpc.host.as_deref()), ("shop.Cart", Some("cart.example.com:50051")));
+    assert!(tls.verify && tls.server_name.is_none());
+    assert_eq!((checks[5].spec.close, checks[5].spec.kind.as_str()), (Close::Fin, "grpcs"));
+    let CheckKind::Http(http) = &checks[6].spec.kind else { panic!() };
+    assert_eq!(http.version, HttpVersion::V2);
 }
 
 #[test]

@@ -4,6 +4,7 @@
 mod bulk;
 mod chaos;
 mod dashboards;
+mod http2;
 mod load;
 mod oncall;
 mod query;

@@ -1,4 +1,4 @@
-//! A real server's HTTP server, good or hostile. Bound to `[::]`, it answers on every address of its host, so that
+//! A real server's HTTP server, good or hostile, in HTTP/1.1 and, where it behaves, HTTP/2. Bound to `[::]`, it answers on every address of its host, so that
 //! one process can also be a whole farm (`ip route add local 10.20.0.0/16 dev lo`).
 
 use std::path::PathBuf;
@@ -11,7 +11,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::time::sleep;
 
-use crate::Failure;
+use crate::{Failure, http2};
 
 const MAX_REQUEST: usize = 16 << 10;
 
@@ -81,6 +81,18 @@ pub fn run(addr: &str, name: &str, director: Director) -> Result<ExitCode, Failu
 }
 
 async fn answer(mut stream: TcpStream, name: &str, director: &Director) -> std::io::Result<()> {
+    if http2::is_wanted(&stream).await? {
+        match director.behaviour()? {
+            Behaviour::Good => return http2::answer(stream, name, true).await.map_err(std::io::Error::other),
+            Behaviour::Unavailable => {
+                return http2::answer(stream, name, false).await.map_err(std::io::Error::other);
+            }
+            Behaviour::Garbage => return http2::babble(stream).await,
+            Behaviour::Silent | Behaviour::EndlessBody | Behaviour::EndlessHeaders | Behaviour::Drip => {
+                std::future::pending().await
+            }
+        }
+    }
     while let Some(request) = read_request(&mut stream).await? {
         let request = request.to_ascii_lowercase();
         let last = request.contains("connection: close") || request.contains(" http/1.0\r\n");

@@ -93,6 +93,7 @@ pub fn tunnel(key: &str, kind: TunnelKind) -> RealServer {
 
 pub fn http_options() -> HttpOptions {
     HttpOptions {
+        version: lvs_agent::model::HttpVersion::V1,
         method: "GET".to_owned(),
         path: "/healthz".to_owned(),
         host: None,

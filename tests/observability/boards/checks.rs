@@ -98,7 +98,7 @@ fn checks() -> [Panel; 7] {
     [
         graph(
             "Failed probes by reason",
-            "Attempts a second. connect_timeout and connect_unreachable: host or network; connect_refused: no process; response_timeout: it hangs; bad_status, bad_body: it says so itself; tls_*: certificates.",
+            "Attempts a second. connect_timeout and connect_unreachable: host or network; connect_refused: no process; response_timeout: it hangs; bad_status, bad_body, not_serving: it says so itself; tls_*: certificates.",
             "cps",
         )
         .line("{{reason}}", "sum by (reason) (rate(lvs_check_failures_total[$__rate_interval]))")
