@@ -12,6 +12,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot};
+use tokio::task::AbortHandle;
 
 pub use handle::*;
 pub use state::State;
@@ -20,8 +21,8 @@ use crate::addresses::Watcher;
 use crate::failpoint::{self, Point};
 use crate::ipvs::Table;
 use crate::log_lines::together;
-use crate::logic::{Command, Controller, Event, Start};
-use crate::model::{HandDone, HandRefused, Mono, ReadFailure, View, WeightChange};
+use crate::logic::{Command, Controller, Event, Start, WireId};
+use crate::model::{HandDone, HandRefused, Mono, ReadFailure, Target, View, WeightChange, WireEnd};
 use crate::os::Clock;
 use crate::probe::Prober;
 
@@ -55,7 +56,8 @@ pub enum Ended {
 pub async fn run(parts: Parts) -> Ended {
     let Parts { clock, start, table, prober, addresses, state, mut requests } = parts;
     let managing = start.policy.mode.is_some();
-    // One message at most for each probe in flight, the table, the ledger and the addresses: never full.
+    // One message at most for each probe in flight, the table, the ledger and the addresses; those of
+    // tripwires come on top, and whoever finds it full waits.
     let (events, mut inbox) = mpsc::channel(start.probes_in_flight_limit + 8);
     if let Some(watcher) = addresses {
         spawn_watcher(watcher, events.clone());
@@ -66,6 +68,7 @@ pub async fn run(parts: Parts) -> Ended {
         prober,
         state,
         waiting: Vec::new(),
+        wires: BTreeMap::new(),
         hands: BTreeMap::new(),
         hands_asked: 0,
     };
@@ -112,6 +115,8 @@ struct Shell {
     table: mpsc::Sender<TableJob>,
     prober: Prober,
     state: State,
+    /// The tasks that hold them.
+    wires: BTreeMap<WireId, AbortHandle>,
     /// Who waits for the next view.
     waiting: Vec<oneshot::Sender<Arc<View>>>,
     /// Who waits for the answer to a request by hand.
@@ -126,6 +131,9 @@ enum TableJob {
 
 impl Shell {
     fn step(&mut self, controller: &mut Controller, event: Event, clock: Clock) {
+        if let Event::WireEnded { wire, .. } = &event {
+            self.wires.remove(wire);
+        }
         let commands = controller.step(event, clock.now());
         let _lines = together();
         for command in commands {
@@ -145,6 +153,15 @@ impl Shell {
                     // The loop has ended: nobody wants the result.
                     let _ = events.send(Event::ProbeEnded { id, report }).await;
                 });
+            }
+            Command::ArmWire { wire, target } => {
+                let held = tokio::spawn(hold(self.prober.clone(), wire, target, self.events.clone()));
+                self.wires.insert(wire, held.abort_handle());
+            }
+            Command::DropWire(wire) => {
+                if let Some(held) = self.wires.remove(&wire) {
+                    held.abort();
+                }
             }
             Command::SaveLedger { generation, ledger } => {
                 let (state, events) = (self.state.clone(), self.events.clone());
@@ -257,6 +274,19 @@ impl Shell {
             Request::Stop => true,
         }
     }
+}
+
+/// The connection of one tripwire, from its beginning to its end.
+async fn hold(prober: Prober, wire: WireId, target: Arc<Target>, events: mpsc::Sender<Event>) {
+    let end = match prober.arm(&target).await {
+        Ok(connection) => {
+            // Here and below: the loop has ended, nobody wants to know.
+            let _ = events.send(Event::WireArmed(wire)).await;
+            connection.ended().await
+        }
+        Err(trouble) => WireEnd::NotHeld(trouble),
+    };
+    let _ = events.send(Event::WireEnded { wire, end }).await;
 }
 
 /// One probe of each, one after the other.

@@ -14,6 +14,7 @@ mod policy;
 mod table;
 mod telemetry;
 mod time;
+mod tripwire;
 mod view;
 mod vip;
 
@@ -28,5 +29,6 @@ pub use policy::*;
 pub use table::*;
 pub use telemetry::*;
 pub use time::*;
+pub use tripwire::*;
 pub use view::*;
 pub use vip::*;

@@ -20,4 +20,5 @@ mod shrink;
 mod steadiness;
 mod tests;
 mod text;
+mod wires;
 mod words;

@@ -53,6 +53,8 @@ pub struct Pace {
     pub rise: u32,
     /// Failures in a row that take it out.
     pub fall: u32,
+    /// An idle connection is held, and its end calls for probes at once.
+    pub tripwire: bool,
 }
 
 /// How a probe's connection ends.
@@ -84,6 +86,18 @@ impl CheckKind {
             CheckKind::Tls(_) => "tls",
             CheckKind::Http(_) => "http",
             CheckKind::Https(..) => "https",
+        }
+    }
+
+    /// One that a server of this kind would keep open.
+    pub fn may_have_tripwire(&self) -> bool {
+        match self {
+            CheckKind::Dns(_) => false,
+            CheckKind::Tcp
+            | CheckKind::Dialogue(_)
+            | CheckKind::Tls(_)
+            | CheckKind::Http(_)
+            | CheckKind::Https(..) => true,
         }
     }
 

@@ -8,6 +8,7 @@ mod own_side;
 mod proxy;
 mod tcp;
 mod tls;
+mod tripwire;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -34,7 +35,8 @@ fn target(addr: SocketAddr, kind: CheckKind) -> Target {
         | CheckKind::Http(_)
         | CheckKind::Https(..) => Close::Fin,
     };
-    let pace = Pace { interval: AMPLE, timeout: AMPLE, fast_interval: AMPLE, rise: 1, fall: 1 };
+    let pace =
+        Pace { interval: AMPLE, timeout: AMPLE, fast_interval: AMPLE, rise: 1, fall: 1, tripwire: false };
     let spec = CheckSpec {
         kind,
         port: None,

@@ -68,6 +68,18 @@ fn ramps_hold_downs_and_flapping_are_additions() {
 }
 
 #[test]
+fn a_tripwire_is_an_addition() {
+    let mut view = rich();
+    let checks = &mut view.services[0].managed.as_mut().unwrap().real_servers[0].checks;
+    let degraded = Some(WireTrouble::Closed);
+    checks[0].tripwire = Some(TripwireView { armed: true, trips: 3, degraded });
+    let json = serde_json::to_value(Status::from(&view)).unwrap();
+    let checks = &json["virtual_servers"][0]["real_servers"][0]["checks"];
+    let wire = serde_json::json!({"armed": true, "trips": 3, "degraded": "closed"});
+    assert_eq!((&checks[0]["tripwire"], checks[1].get("tripwire")), (&wire, None));
+}
+
+#[test]
 fn without_a_table_there_are_no_rows() {
     let mut view = rich();
     view.snapshot = None;
