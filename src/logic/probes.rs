@@ -271,7 +271,7 @@ impl Probes {
         let due = wire.map_or(usual, |wire| wire.next_probe(report.outcome, &state.health, next));
         state.activity = Activity::Waiting { due };
         self.schedule.insert(due, id);
-        self.tend_wire(id, now);
+        self.tend_wire(id, report.outcome, started, now);
         self.targets.get(&id)
     }
 }

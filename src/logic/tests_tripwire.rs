@@ -225,6 +225,22 @@ fn a_server_that_takes_no_further_connection_is_no_reason_to_probe() {
     assert!(bench.rearmed() > 1400 * MS);
 }
 
+/// With room for one connection only, the wire would keep the probes out.
+#[test]
+fn a_wire_that_is_in_the_way_of_probes_is_dropped_at_the_first_failure() {
+    let mut bench = Bench::armed();
+    bench.probed(FAIL);
+    assert_eq!(bench.view(), TripwireView { armed: false, trips: 0, degraded: Some(WireTrouble::Refused) });
+    assert_eq!(bench.probes.wires_held(), 0);
+    bench.probed(Outcome::Pass);
+    bench.rearmed();
+    // Beside this one a probe passes: what fails later does not come of it.
+    bench.probed(Outcome::Pass);
+    bench.probed(FAIL);
+    assert!(bench.view().armed);
+    assert_eq!(bench.verdict(), Some(Verdict::Up));
+}
+
 #[test]
 fn past_the_limit_there_are_probes_only_and_it_shows() {
     let bench = Bench::with_limit(0);

@@ -6,6 +6,9 @@
 //! Whatever they find counts like any other result. Only servers that are up have a wire: one that
 //! outlives a failing server (its host was cut off, and came back) would hang there for ever.
 //!
+//! A wire must not do harm where a server has few places: one that stands when the first probe after it
+//! fails is dropped before the second, and the next one waits.
+//!
 //! Servers close idle connections, too. The next wire then waits, twice as long each time, until one
 //! was held for ten times that wait: so a wire costs little wherever it is of little use.
 //!
@@ -60,12 +63,14 @@ enum State {
         due: Mono,
     },
     Arming,
+    /// `harmless`: a probe has passed beside it.
     Armed {
         since: Mono,
+        harmless: bool,
     },
-    /// The probes that follow will tell what that meant.
+    /// The probes that follow will tell what that meant. `worth`: it was held for long.
     Tripped {
-        held: Duration,
+        worth: bool,
     },
 }
 
@@ -150,7 +155,7 @@ impl Wire {
 
     pub fn view(&self, now: Mono) -> TripwireView {
         let since = match self.state {
-            State::Armed { since } => Some(since),
+            State::Armed { since, .. } => Some(since),
             State::None | State::Waiting { .. } | State::Arming | State::Tripped { .. } => None,
         };
         let lasts = since.is_some_and(|since| self.is_worth(now.since(since)));
@@ -161,7 +166,7 @@ impl Wire {
     /// Time that passed without us was not waited for, nor was a wire held in it.
     pub fn paused(&mut self, gap: Duration) {
         match &mut self.state {
-            State::Waiting { due: moment } | State::Armed { since: moment } => *moment += gap,
+            State::Waiting { due: moment } | State::Armed { since: moment, .. } => *moment += gap,
             State::None | State::Arming | State::Tripped { .. } => {}
         }
         if let Some(rush) = &mut self.rush {
@@ -204,10 +209,18 @@ impl Wire {
         held >= self.pause * WORTH
     }
 
-    /// There is none, or none for long: the next one waits longer. True if that was not known yet.
-    fn degrade(&mut self, trouble: WireTrouble) -> bool {
-        self.pause = (self.pause * 2).min(LONGEST_PAUSE);
-        self.degraded.replace(trouble).is_none()
+    /// The first probe beside it failed: the server may have no place for both.
+    fn is_in_the_way(&mut self, outcome: Outcome, started: Mono) -> bool {
+        let State::Armed { since, harmless } = &mut self.state else { return false };
+        match outcome {
+            _ if started < *since || *harmless => false,
+            Outcome::Pass => {
+                *harmless = true;
+                false
+            }
+            Outcome::Fail(_) => true,
+            Outcome::Inconclusive(_) => false,
+        }
     }
 }
 
@@ -220,7 +233,7 @@ impl Probes {
         };
         if let State::Arming = wire.state {
             self.wires.arming = self.wires.arming.saturating_sub(1);
-            wire.state = State::Armed { since: now };
+            wire.state = State::Armed { since: now, harmless: false };
         }
     }
 
@@ -231,15 +244,19 @@ impl Probes {
         self.wires.end(wire.state);
         match (wire.state, end) {
             (State::None | State::Waiting { .. } | State::Tripped { .. }, _) => {}
-            (State::Armed { since }, WireEnd::Tripped) => {
-                wire.state = State::Tripped { held: now.since(since) };
+            (State::Armed { since, .. }, WireEnd::Tripped) => {
+                let worth = wire.is_worth(now.since(since));
+                if worth {
+                    (wire.pause, wire.degraded) = (FIRST_PAUSE, None);
+                }
+                wire.state = State::Tripped { worth };
                 wire.trips += 1;
                 self.wires.orders.push(Command::Log(Note::Tripped { target: state.target.clone() }));
                 self.probe_at_once(id.target, now);
             }
-            (State::Arming, WireEnd::Tripped) => self.wait(id.target, Some(WireTrouble::Refused), now),
+            (State::Arming, WireEnd::Tripped) => self.degrade(id.target, WireTrouble::Refused, now),
             (State::Arming | State::Armed { .. }, WireEnd::NotHeld(trouble)) => {
-                self.wait(id.target, Some(trouble), now);
+                self.degrade(id.target, trouble, now);
             }
         }
     }
@@ -263,7 +280,13 @@ impl Probes {
     }
 
     /// After a result: whether the target is to have a wire, and what the last trip meant.
-    pub(super) fn tend_wire(&mut self, id: TargetId, now: Mono) {
+    pub(super) fn tend_wire(&mut self, id: TargetId, outcome: Outcome, started: Mono, now: Mono) {
+        let Some(state) = self.targets.get_mut(&id) else { return };
+        let Some(wire) = &mut state.wire else { return };
+        if wire.is_in_the_way(outcome, started) {
+            self.wires.forget(id, wire);
+            self.degrade(id, WireTrouble::Refused, now);
+        }
         let Some(state) = self.targets.get_mut(&id) else { return };
         let Some(wire) = &mut state.wire else { return };
         let passes = state.health.failures_in_a_row == 0;
@@ -271,32 +294,35 @@ impl Probes {
         match wire.state {
             _ if !up => self.wires.forget(id, wire),
             State::Waiting { .. } | State::Arming | State::Armed { .. } => {}
+            State::None if passes && wire.degraded.is_some() => self.wait(id, now),
             State::None if passes => {
                 wire.state = State::Waiting { due: now };
                 self.wires.waiting.insert(now, id);
             }
-            State::Tripped { held } if passes && wire.rush.is_none() => {
-                if wire.is_worth(held) {
-                    (wire.pause, wire.degraded) = (FIRST_PAUSE, None);
-                    self.wait(id, None, now);
-                } else {
-                    self.wait(id, Some(WireTrouble::Closed), now);
-                }
-            }
+            State::Tripped { worth } if passes && wire.rush.is_none() => match worth {
+                true => self.wait(id, now),
+                false => self.degrade(id, WireTrouble::Closed, now),
+            },
             State::None | State::Tripped { .. } => {}
         }
     }
 
-    /// The next wire comes after a pause, which differs between servers.
-    fn wait(&mut self, id: TargetId, trouble: Option<WireTrouble>, now: Mono) {
+    /// There is none, or none for long: the next one waits longer. Said once.
+    fn degrade(&mut self, id: TargetId, trouble: WireTrouble, now: Mono) {
         let Some(state) = self.targets.get_mut(&id) else { return };
         let Some(wire) = &mut state.wire else { return };
-        if let Some(trouble) = trouble
-            && wire.degrade(trouble)
-        {
+        wire.pause = (wire.pause * 2).min(LONGEST_PAUSE);
+        if wire.degraded.replace(trouble).is_none() {
             let target = state.target.clone();
             self.wires.orders.push(Command::Log(Note::TripwireDegraded { target, trouble }));
         }
+        self.wait(id, now);
+    }
+
+    /// The next wire comes after a pause, which differs between servers.
+    fn wait(&mut self, id: TargetId, now: Mono) {
+        let Some(state) = self.targets.get_mut(&id) else { return };
+        let Some(wire) = &mut state.wire else { return };
         let due = now + spread(wire.pause, self.seed, id, wire.turn);
         wire.state = State::Waiting { due };
         self.wires.waiting.insert(due, id);
@@ -318,7 +344,7 @@ impl Probes {
         while self.wires.arming < ARMING_LIMIT {
             let Some((_, id)) = self.wires.waiting.pop_due(now) else { break };
             if self.wires.held >= self.wires.limit {
-                self.wait(id, Some(WireTrouble::FdLimit), now);
+                self.degrade(id, WireTrouble::FdLimit, now);
                 continue;
             }
             let Some(state) = self.targets.get_mut(&id) else { continue };

@@ -1,6 +1,6 @@
 use super::samples::{NOW, rich, snapshot, virtual_server};
 use super::*;
-use crate::model::{Held, HeldReason, LedgerView, SlowStart, TableSource};
+use crate::model::{Held, HeldReason, LedgerView, SlowStart, TableSource, TripwireView, WireTrouble};
 
 /// The golden text is the contract: a change of it is a change of the public interface.
 #[test]
