@@ -36,6 +36,8 @@ const CHANGES: &[(&str, &[(&str, &str)])] = &[
     ("[defaults]", &[("rise", "4")]),
     ("[defaults]", &[("fall", "4")]),
     ("[defaults]", &[("fast-interval", "'300ms'")]),
+    ("[defaults]", &[("tripwire", "true")]),
+    ("[check.NAME]", &[("tripwire", "true"), ("rise", "6")]),
     ("[check.NAME]", &[("type", "'http'")]),
     ("[check.NAME]", &[("type", "'smtp'"), ("body-contains", "")]),
     ("[check.NAME]", &[("type", "'redis'"), ("body-contains", "")]),
@@ -165,7 +167,7 @@ fn a_written_default_changes_nothing() {
             }
         }
     }
-    assert_eq!(compared, 23, "keys with a written default");
+    assert_eq!(compared, 24, "keys with a written default");
 }
 
 #[test]
