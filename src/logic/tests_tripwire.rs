@@ -63,14 +63,14 @@ impl Bench {
         self.probes.arm_due(self.now, &mut out);
         let mut rest = Vec::new();
         for command in out {
-            match command {
-                Command::Log(note) => self.notes.push(note),
-                Command::ArmWire { wire, .. } => {
-                    self.probes.wire_armed(wire, self.now);
-                    rest.push(Command::ArmWire { wire, target: Arc::new(target(80)) });
-                }
-                other => rest.push(other),
+            if let Command::Log(note) = command {
+                self.notes.push(note);
+                continue;
             }
+            if let Command::ArmWire { wire, .. } = &command {
+                self.probes.wire_armed(*wire, self.now);
+            }
+            rest.push(command);
         }
         rest
     }

@@ -112,7 +112,9 @@ async fn answer(mut stream: TcpStream, name: &str, director: &Director) -> std::
         let request = request.to_ascii_lowercase();
         let last = request.contains("connection: close") || request.contains(" http/1.0\r\n");
         match director.behaviour()? {
-            Behaviour::Good | Behaviour::Impatient | Behaviour::Single => stream.write_all(reply("200 OK", name, last).as_bytes()).await?,
+            Behaviour::Good | Behaviour::Impatient | Behaviour::Single => {
+                stream.write_all(reply("200 OK", name, last).as_bytes()).await?
+            }
             Behaviour::Unavailable => {
                 stream.write_all(reply("503 Service Unavailable", name, last).as_bytes()).await?;
             }
