@@ -4,6 +4,7 @@
 . "$(dirname "$0")/lib.sh"
 modprobe ip_vs
 crashes=${LAB_CRASHES:-5}
+step "a cluster"
 cluster 1
 real_server 2 impatient
 real_server 3 single
