@@ -278,7 +278,8 @@ impl Shell {
 
 /// The connection of one tripwire, from its beginning to its end.
 async fn hold(prober: Prober, wire: WireId, target: Arc<Target>, events: mpsc::Sender<Event>) {
-    let end = match prober.arm(&target).await {
+    // On the heap while it lasts: there may be one of this task for each real server, at rest.
+    let end = match Box::pin(prober.arm(&target)).await {
         Ok(connection) => {
             // Here and below: the loop has ended, nobody wants to know.
             let _ = events.send(Event::WireArmed(wire)).await;
@@ -339,4 +340,23 @@ fn spawn_table(mut table: Table, events: mpsc::Sender<Event>) -> mpsc::Sender<Ta
     let runtime = tokio::runtime::Handle::current();
     std::thread::spawn(move || runtime.block_on(work));
     jobs
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::logic::TargetId;
+    use crate::model::ScopedAddr;
+    use crate::status::samples::check;
+
+    #[test]
+    fn a_tripwire_at_rest_is_small() {
+        let addr = ScopedAddr { addr: [127, 0, 0, 1].into(), zone: None };
+        let target = Arc::new(Target { spec: check("web").spec.clone(), addr, port: 80 });
+        let (events, _inbox) = mpsc::channel(1);
+        let wire = WireId { target: TargetId(1), turn: 1 };
+        let task = hold(Prober::new(Clock::start()), wire, target, events);
+        let bytes = std::mem::size_of_val(&task);
+        assert!(bytes <= 1024, "{bytes} bytes");
+    }
 }

@@ -319,3 +319,57 @@ fn a_trip_takes_a_weight_long_before_the_next_probe_was_due() {
     let server = world.server(1);
     assert_eq!(server.checks[0].tripwire, Some(TripwireView { armed: false, trips: 1, degraded: None }));
 }
+
+/// Everything is reset at once, as by a switch that starts anew.
+#[test]
+fn a_mass_trip_keeps_to_the_limit_in_flight_and_to_fall_probes_each() {
+    let (limit, targets) = (10, 60);
+    let mut probes = Probes::new(1, limit, 1000);
+    let ids: Vec<TargetId> =
+        (1..=targets).map(|port| probes.acquire(target(port), user(), Mono::ZERO)).collect();
+    let mut now = Mono::from_start(Duration::from_secs(10));
+    // All that is due, as it comes: how many probes that takes.
+    let all_due = |probes: &mut Probes, now: Mono, outcome: Outcome| {
+        let (mut total, mut out) = (0, Vec::new());
+        loop {
+            probes.start_due(now, &mut out);
+            let ran: Vec<TargetId> = out
+                .drain(..)
+                .filter_map(|command| if let Command::Probe { id, .. } = command { Some(id) } else { None })
+                .collect();
+            assert!(ran.len() <= limit && probes.in_flight() == ran.len());
+            if ran.is_empty() {
+                return total;
+            }
+            total += ran.len();
+            for id in ran {
+                probes.ended(id, &report(outcome, now), now);
+            }
+            probes.arm_due(now, &mut out);
+            for command in out.drain(..) {
+                if let Command::ArmWire { wire, .. } = command {
+                    probes.wire_armed(wire, now);
+                }
+            }
+        }
+    };
+    for _ in 0..2 {
+        assert_eq!(all_due(&mut probes, now, Outcome::Pass), ids.len());
+        now += 100 * MS;
+    }
+    now += 500 * MS;
+    let armed: Vec<WireId> = ids.iter().map(|id| WireId { target: *id, turn: 1 }).collect();
+    assert_eq!(probes.wires_held(), ids.len());
+    for wire in armed {
+        probes.wire_ended(wire, WireEnd::Tripped, now);
+    }
+    assert_eq!(all_due(&mut probes, now, FAIL), 3 * ids.len());
+    assert!(ids.iter().all(|id| probes.health(*id).unwrap().verdict == Some(Verdict::Down)));
+    assert!(probes.next_due().unwrap().since(now) > 5000 * MS);
+}
+
+#[test]
+fn a_wire_takes_little_memory() {
+    let bytes = std::mem::size_of::<super::tripwire::Wire>();
+    assert!(bytes <= 128, "{bytes} bytes");
+}
