@@ -12,6 +12,7 @@ use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot};
+use tokio::task::AbortHandle;
 
 pub use handle::*;
 pub use state::State;
@@ -20,8 +21,8 @@ use crate::addresses::Watcher;
 use crate::failpoint::{self, Point};
 use crate::ipvs::Table;
 use crate::log_lines::together;
-use crate::logic::{Command, Controller, Event, Start};
-use crate::model::{HandDone, HandRefused, Mono, ReadFailure, View, WeightChange};
+use crate::logic::{Command, Controller, Event, Start, WireId};
+use crate::model::{HandDone, HandRefused, Mono, ReadFailure, Target, View, WeightChange, WireEnd};
 use crate::os::Clock;
 use crate::probe::Prober;
 
@@ -58,7 +59,8 @@ pub enum Ended {
 pub async fn run(parts: Parts) -> Ended {
     let Parts { clock, start, table, prober, addresses, state, mut requests } = parts;
     let managing = start.policy.mode.is_some();
-    // One message at most for each probe in flight, the table, the ledger and the addresses: never full.
+    // One message at most for each probe in flight, the table, the ledger and the addresses; those of
+    // tripwires come on top, and whoever finds it full waits.
     let (events, mut inbox) = mpsc::channel(start.probes_in_flight_limit + 8);
     if let Some(watcher) = addresses {
         spawn_watcher(watcher, events.clone());
@@ -70,6 +72,7 @@ pub async fn run(parts: Parts) -> Ended {
         state,
         waiting: Vec::new(),
         shown: Weak::new(),
+        wires: BTreeMap::new(),
         hands: BTreeMap::new(),
         hands_asked: 0,
     };
@@ -116,6 +119,8 @@ struct Shell {
     table: mpsc::Sender<TableJob>,
     prober: Prober,
     state: State,
+    /// The tasks that hold them.
+    wires: BTreeMap<WireId, AbortHandle>,
     /// Who waits for the next view.
     waiting: Vec<oneshot::Sender<Arc<View>>>,
     /// The last view published, while somebody still has it.
@@ -132,6 +137,9 @@ enum TableJob {
 
 impl Shell {
     fn step(&mut self, controller: &mut Controller, event: Event, clock: Clock) {
+        if let Event::WireEnded { wire, .. } = &event {
+            self.wires.remove(wire);
+        }
         let commands = controller.step(event, clock.now());
         let _lines = together();
         for command in commands {
@@ -151,6 +159,15 @@ impl Shell {
                     // The loop has ended: nobody wants the result.
                     let _ = events.send(Event::ProbeEnded { id, report }).await;
                 });
+            }
+            Command::ArmWire { wire, target } => {
+                let held = tokio::spawn(hold(self.prober.clone(), wire, target, self.events.clone()));
+                self.wires.insert(wire, held.abort_handle());
+            }
+            Command::DropWire(wire) => {
+                if let Some(held) = self.wires.remove(&wire) {
+                    held.abort();
+                }
             }
             Command::SaveLedger { generation, ledger } => {
                 let (state, events) = (self.state.clone(), self.events.clone());
@@ -283,6 +300,20 @@ impl Shell {
     }
 }
 
+/// The connection of one tripwire, from its beginning to its end.
+async fn hold(prober: Prober, wire: WireId, target: Arc<Target>, events: mpsc::Sender<Event>) {
+    // On the heap while it lasts: there may be one of this task for each real server, at rest.
+    let end = match Box::pin(prober.arm(&target)).await {
+        Ok(connection) => {
+            // Here and below: the loop has ended, nobody wants to know.
+            let _ = events.send(Event::WireArmed(wire)).await;
+            connection.ended().await
+        }
+        Err(trouble) => WireEnd::NotHeld(trouble),
+    };
+    let _ = events.send(Event::WireEnded { wire, end }).await;
+}
+
 /// One probe of each, one after the other.
 pub async fn probe_by_hand(
     prober: &Prober,
@@ -333,4 +364,23 @@ fn spawn_table(mut table: Table, events: mpsc::Sender<Event>) -> mpsc::Sender<Ta
     let runtime = tokio::runtime::Handle::current();
     std::thread::spawn(move || runtime.block_on(work));
     jobs
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::logic::TargetId;
+    use crate::model::ScopedAddr;
+    use crate::status::samples::check;
+
+    #[test]
+    fn a_tripwire_at_rest_is_small() {
+        let addr = ScopedAddr { addr: [127, 0, 0, 1].into(), zone: None };
+        let target = Arc::new(Target { spec: check("web").spec.clone(), addr, port: 80 });
+        let (events, _inbox) = mpsc::channel(1);
+        let wire = WireId { target: TargetId(1), turn: 1 };
+        let task = hold(Prober::new(Clock::start()), wire, target, events);
+        let bytes = std::mem::size_of_val(&task);
+        assert!(bytes <= 1024, "{bytes} bytes");
+    }
 }

@@ -15,6 +15,7 @@ mod policy;
 mod table;
 mod telemetry;
 mod time;
+mod tripwire;
 mod view;
 mod vip;
 
@@ -30,5 +31,6 @@ pub use policy::*;
 pub use table::*;
 pub use telemetry::*;
 pub use time::*;
+pub use tripwire::*;
 pub use view::*;
 pub use vip::*;

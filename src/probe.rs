@@ -20,8 +20,11 @@ mod tcp;
 #[cfg(test)]
 mod tests;
 mod tls;
+mod tripwire;
 mod trust;
 mod verify;
+
+pub use tripwire::Wire;
 
 use std::collections::BTreeSet;
 use std::net::IpAddr;

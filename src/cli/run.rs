@@ -192,6 +192,7 @@ pub async fn serve(
     let access = access.map_err(|e| Failure::new(exit::CONFIG, e))?;
     let listeners = bind(&config.settings)?;
     let control = bind_control(&config)?;
+    let (probes_in_flight_limit, wires_limit) = connection_limits();
     let start = Start {
         policy: Arc::new(config.policy.clone()),
         config_hash: config.hash,
@@ -199,7 +200,8 @@ pub async fn serve(
         ledger_opens_later: config.policy.mode.is_some() && state.is_none(),
         origin: origin.clone(),
         seed: os::director_seed(),
-        probes_in_flight_limit: probes_in_flight_limit(),
+        probes_in_flight_limit,
+        wires_limit,
     };
     let (handle, requests) = Handle::new();
     // The demo has no file to read again; a terminal that is closed ends it.
@@ -371,7 +373,9 @@ fn bind_control(config: &Config) -> Result<Option<UnixListener>, Failure> {
     }
 }
 
-fn probes_in_flight_limit() -> usize {
+/// Probes at one time, and connections of tripwires: half of the open files for each, and for the
+/// latter what more probes would be of no use.
+fn connection_limits() -> (usize, usize) {
     let files = match os::raise_open_files() {
         Ok(files) => files,
         Err(error) => {
@@ -379,8 +383,10 @@ fn probes_in_flight_limit() -> usize {
             1024
         }
     };
-    let limit = files.saturating_sub(OPEN_FILES_RESERVE).clamp(16, MOST_PROBES_IN_FLIGHT);
-    usize::try_from(limit).unwrap_or(16)
+    let spare = files.saturating_sub(OPEN_FILES_RESERVE);
+    let probes = (spare / 2).clamp(16, MOST_PROBES_IN_FLIGHT);
+    let wires = spare.saturating_sub(probes);
+    (usize::try_from(probes).unwrap_or(16), usize::try_from(wires).unwrap_or(0))
 }
 
 fn say_started(config: &Config, listening: &[SocketAddr], announce: Announce) {

@@ -11,7 +11,7 @@ use super::keys::{self, CheckType};
 use super::problem::{Faults, Place, quote};
 use super::reader::{Bad, Placed, Reader, join};
 use super::tls::Files;
-use super::values::{duration, name, number, port, text, word};
+use super::values::{boolean, duration, name, number, port, text, word};
 use super::{address, dialogue, dns, grpc, http, tls};
 use crate::model::{
     Check, CheckKind, CheckSpec, Close, Family, GrpcOptions, HttpOptions, Pace, ProxyProtocol, ScopedAddr,
@@ -46,6 +46,7 @@ pub(super) struct PaceKeys {
     fast_interval: Option<Placed<Duration>>,
     rise: Option<u32>,
     fall: Option<u32>,
+    tripwire: Option<bool>,
 }
 
 pub(super) fn read_defaults(table: &Placed<&DeTable<'_>>, faults: &mut Faults) -> PaceKeys {
@@ -138,16 +139,10 @@ fn read_check(
         | CheckKind::Grpc(_)
         | CheckKind::Grpcs(..) => Close::Fin,
     });
-    let spec = CheckSpec {
-        kind,
-        port,
-        address,
-        source,
-        mark,
-        close,
-        proxy_protocol,
-        pace: pace_keys.resolve(defaults),
-    };
+    let pace = pace_keys.resolve(defaults);
+    // Inherited, it is for those that can have it.
+    let pace = Pace { tripwire: pace.tripwire && kind.may_have_tripwire(), ..pace };
+    let spec = CheckSpec { kind, port, address, source, mark, close, proxy_protocol, pace };
     Some(Arc::new(Check { name: name.to_owned(), spec: Arc::new(spec) }))
 }
 
@@ -221,6 +216,7 @@ impl PaceKeys {
             rise: reader.optional("rise", number(RUN)),
             fall: reader.optional("fall", number(RUN)),
             fast_interval: reader.placed("fast-interval", duration(INTERVAL)),
+            tripwire: reader.optional("tripwire", boolean),
         }
     }
 
@@ -236,6 +232,7 @@ impl PaceKeys {
                 .unwrap_or(DEFAULT_FAST_INTERVAL.min(interval)),
             rise: self.rise.or(defaults.rise).unwrap_or(DEFAULT_RISE),
             fall: self.fall.or(defaults.fall).unwrap_or(DEFAULT_FALL),
+            tripwire: self.tripwire.or(defaults.tripwire).unwrap_or(false),
         }
     }
 

@@ -150,12 +150,15 @@ impl Writer {
             self.text("proxy-protocol");
             self.text(version.as_str());
         }
-        let Pace { interval, timeout, fast_interval, rise, fall } = pace;
+        let Pace { interval, timeout, fast_interval, rise, fall, tripwire } = pace;
         self.duration(*interval);
         self.duration(*timeout);
         self.duration(*fast_interval);
         self.number(u64::from(*rise));
         self.number(u64::from(*fall));
+        if *tripwire {
+            self.text("tripwire");
+        }
     }
 
     fn address(&mut self, address: &ScopedAddr) {

@@ -171,7 +171,7 @@ pub static DIRECTOR: Section = Section {
 };
 
 /// Of `[defaults]` and `[check.NAME]` alike.
-const LATER_CHECK_KEYS: &[&str] = &["tripwire", "connection", "fresh-every", "via"];
+const LATER_CHECK_KEYS: &[&str] = &["connection", "fresh-every", "via"];
 
 pub static DEFAULTS: Section = Section {
     title: "[defaults]",
@@ -181,6 +181,7 @@ pub static DEFAULTS: Section = Section {
         key("rise", RUN, Value("2")),
         key("fall", RUN, Value("3")),
         key("fast-interval", INTERVAL, Otherwise("`\"200ms\"`, or the interval if that is shorter")),
+        key("tripwire", "true or false", Value("false")),
     ],
     later: LATER_CHECK_KEYS,
 };
@@ -196,6 +197,7 @@ pub static CHECK: Section = Section {
         key("rise", RUN, INHERITED),
         key("fall", RUN, INHERITED),
         key("fast-interval", INTERVAL, INHERITED),
+        connected("tripwire", "true or false", INHERITED),
         key("port", "a port from 1 to 65535", Otherwise("the real server's; in DR and TUN the service's")),
         key("address", ADDRESS, Otherwise("the real server's")),
         key("source", ADDRESS, Otherwise("the kernel's choice, but never a virtual address")),

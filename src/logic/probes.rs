@@ -9,6 +9,7 @@ use super::event::{Command, TargetId};
 use super::guard::Tally;
 use super::health::Health;
 use super::schedule::{Schedule, jittered, phase};
+use super::tripwire::{Next, Wire, Wires};
 use crate::model::{
     CheckSpec, DestKey, Histogram, LocalReason, Mono, Outcome, ProbeReport, ServiceKey, Target,
 };
@@ -21,12 +22,14 @@ pub struct TargetState {
     pub target: Arc<Target>,
     pub health: Health,
     pub users: BTreeSet<User>,
-    activity: Activity,
+    pub(super) activity: Activity,
+    /// `None`: the check has no tripwire.
+    pub wire: Option<Box<Wire>>,
     probes: u64,
 }
 
 #[derive(Debug, Clone, Copy)]
-enum Activity {
+pub(super) enum Activity {
     Waiting {
         due: Mono,
     },
@@ -39,12 +42,13 @@ enum Activity {
 
 #[derive(Debug)]
 pub struct Probes {
-    seed: u64,
+    pub(super) seed: u64,
     in_flight_limit: usize,
-    targets: BTreeMap<TargetId, TargetState>,
+    pub(super) targets: BTreeMap<TargetId, TargetState>,
     ids: BTreeMap<Arc<Target>, TargetId>,
     next_id: u64,
-    schedule: Schedule,
+    pub(super) schedule: Schedule,
+    pub(super) wires: Wires,
     tally: Tally,
     /// Probes under way, those of targets that are gone included.
     in_flight: usize,
@@ -52,7 +56,7 @@ pub struct Probes {
 }
 
 impl Probes {
-    pub fn new(seed: u64, in_flight_limit: usize) -> Probes {
+    pub fn new(seed: u64, in_flight_limit: usize, wires_limit: usize) -> Probes {
         Probes {
             seed,
             in_flight_limit,
@@ -60,6 +64,7 @@ impl Probes {
             ids: BTreeMap::new(),
             next_id: 0,
             schedule: Schedule::default(),
+            wires: Wires::new(wires_limit),
             tally: Tally::default(),
             in_flight: 0,
             schedule_lag: Histogram::default(),
@@ -127,6 +132,7 @@ impl Probes {
         self.schedule.insert(due, id);
         self.ids.insert(target.clone(), id);
         let state = TargetState {
+            wire: Wire::of(&target.spec.pace),
             target,
             health: Health::default(),
             users: BTreeSet::from([user]),
@@ -141,7 +147,8 @@ impl Probes {
     /// true if this one did.
     pub fn inherit(&mut self, id: TargetId, earlier: TargetId) -> bool {
         let Some(old) = self.targets.get(&earlier).filter(|_| earlier != id) else { return false };
-        let (health, activity, old) = (old.health.clone(), old.activity, old.target.clone());
+        let (health, activity, wire, old) =
+            (old.health.clone(), old.activity, old.wire.clone(), old.target.clone());
         let Some(new) = self.targets.get_mut(&id) else { return false };
         let pace = new.target.spec.pace;
         let at_that_pace = |old: &Target| {
@@ -152,6 +159,9 @@ impl Probes {
             return false;
         }
         new.health = health;
+        if let (Some(new), Some(old)) = (&mut new.wire, wire) {
+            new.inherit(&old);
+        }
         self.tally.add(&new.health);
         // Another interval is spread anew; the same keeps its phase (trap 51), and a verdict that is
         // being settled does not wait for a longer one.
@@ -178,6 +188,7 @@ impl Probes {
         }
         self.tally.remove(&state.health);
         self.ids.remove(&state.target);
+        self.forget_wire(id);
         self.targets.remove(&id);
     }
 
@@ -204,11 +215,13 @@ impl Probes {
     pub fn paused(&mut self, gap: Duration) {
         self.schedule_lag.observe(gap);
         self.schedule.shift(gap);
+        self.wires.paused(gap);
         for state in self.targets.values_mut() {
             match &mut state.activity {
                 Activity::Waiting { due } => *due += gap,
                 Activity::Running { started, excused } => (*started, *excused) = (*started + gap, true),
             }
+            state.wire.iter_mut().for_each(|wire| wire.paused(gap));
         }
     }
 
@@ -243,19 +256,23 @@ impl Probes {
         state.health.record(report, &pace);
         self.tally.add(&state.health);
         // From start to start; one probe at a time, so never before this one's end (trap 52).
-        let interval = if state.health.settling() {
-            pace.fast_interval.min(pace.interval)
-        } else {
-            jittered(pace.interval, self.seed, id, state.probes)
+        let fast = pace.fast_interval.min(pace.interval);
+        let interval = match state.health.settling() {
+            true => fast,
+            false => jittered(pace.interval, self.seed, id, state.probes),
         };
         let started = match state.activity {
             Activity::Running { started, .. } => started,
             Activity::Waiting { due } => due,
         };
-        let due = (started + interval).max(now);
+        let usual = (started + interval).max(now);
+        let next = Next { now, fast: (started + fast).max(now), usual };
+        let wire = state.wire.as_mut();
+        let due = wire.map_or(usual, |wire| wire.next_probe(report.outcome, &state.health, next));
         state.activity = Activity::Waiting { due };
         self.schedule.insert(due, id);
-        Some(state)
+        self.tend_wire(id, report.outcome, started, now);
+        self.targets.get(&id)
     }
 }
 
@@ -281,7 +298,7 @@ mod tests {
 
     #[test]
     fn equal_targets_are_probed_once_and_live_until_their_last_user_leaves() {
-        let mut probes = Probes::new(1, 10);
+        let mut probes = Probes::new(1, 10, 10);
         let a = probes.acquire(tcp_target(80), user(1), at(0));
         let b = probes.acquire(tcp_target(80), user(2), at(0));
         assert_eq!(a, b);
@@ -300,7 +317,7 @@ mod tests {
 
     #[test]
     fn a_changed_pace_keeps_what_is_known_and_anything_else_does_not() {
-        let mut probes = Probes::new(1, 10);
+        let mut probes = Probes::new(1, 10, 10);
         let a = probes.acquire(tcp_target(80), user(1), at(0));
         started(&mut probes, at(1000));
         probes.ended(a, &report(Outcome::Pass, at(1001)), at(1001));
@@ -317,7 +334,7 @@ mod tests {
 
     #[test]
     fn a_target_is_never_probed_twice_at_once_and_a_forgotten_probe_frees_its_place() {
-        let mut probes = Probes::new(1, 10);
+        let mut probes = Probes::new(1, 10, 10);
         let id = probes.acquire(tcp_target(80), user(1), at(0));
         assert_eq!(started(&mut probes, at(60_000)), 1);
         assert_eq!(started(&mut probes, at(600_000)), 0);
@@ -328,7 +345,7 @@ mod tests {
 
     #[test]
     fn a_settling_verdict_is_probed_at_the_fast_interval() {
-        let mut probes = Probes::new(1, 10);
+        let mut probes = Probes::new(1, 10, 10);
         let id = probes.acquire(tcp_target(80), user(1), at(0)); // interval 1 s, fast 100 ms, rise 2, fall 3
         let mut now = at(1000);
         let mut run = |probes: &mut Probes, outcome| {
@@ -349,7 +366,7 @@ mod tests {
 
     #[test]
     fn the_limit_of_probes_in_flight_makes_the_others_wait_not_skip() {
-        let mut probes = Probes::new(1, 2);
+        let mut probes = Probes::new(1, 2, 10);
         let ids: Vec<_> = (1..=3).map(|n| probes.acquire(tcp_target(n), user(1), at(0))).collect();
         assert_eq!(started(&mut probes, at(1000)), 2);
         assert_eq!(probes.next_due(), None);

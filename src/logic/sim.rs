@@ -21,4 +21,5 @@ mod shrink;
 mod steadiness;
 mod tests;
 mod text;
+mod wires;
 mod words;

@@ -56,6 +56,8 @@ pub struct Pace {
     pub rise: u32,
     /// Failures in a row that take it out.
     pub fall: u32,
+    /// An idle connection is held, and its end calls for probes at once.
+    pub tripwire: bool,
 }
 
 /// How a probe's connection ends.
@@ -92,6 +94,18 @@ impl CheckKind {
             CheckKind::Https(..) => "https",
             CheckKind::Grpc(_) => "grpc",
             CheckKind::Grpcs(..) => "grpcs",
+        }
+    }
+
+    /// One that a server of this kind would keep open.
+    pub fn may_have_tripwire(&self) -> bool {
+        match self {
+            CheckKind::Dns(_) => false,
+            CheckKind::Tcp
+            | CheckKind::Dialogue(_)
+            | CheckKind::Tls(_)
+            | CheckKind::Http(_)
+            | CheckKind::Https(..) => true,
         }
     }
 

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use super::{
     ChainExpiry, Check, DestKey, FailReason, Histogram, LocalReason, Mode, Now, OnFailure, Outcome, Phase,
-    Policy, ReadFailure, ServiceKey, SkipReason, Snapshot, VipsView, Wall, Weight, words,
+    Policy, ReadFailure, ServiceKey, SkipReason, Snapshot, TripwireView, VipsView, Wall, Weight, words,
 };
 
 words! {
@@ -242,6 +242,8 @@ pub struct CheckView {
     pub last_conclusive: Option<LastProbe>,
     /// The certificates that the server presented last.
     pub chain: Option<Arc<ChainExpiry>>,
+    /// `None`: it has none.
+    pub tripwire: Option<TripwireView>,
     /// Why it is not probed at all.
     pub skipped: Option<SkipReason>,
 }

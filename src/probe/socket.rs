@@ -18,6 +18,9 @@ use crate::model::{CheckKind, CheckSpec, Close, DnsTransport, FailReason, Scoped
 /// that floods us fills this much, not the megabytes that autotuning would grant.
 const RECEIVE_BUFFER_BYTES: usize = 64 * 1024;
 
+/// The same for a tripwire's connection, where nothing is expected.
+const WIRE_BUFFER_BYTES: usize = 4096;
+
 /// A socket ready to connect.
 pub(super) struct Dial {
     socket: Socket,
@@ -27,8 +30,25 @@ pub(super) struct Dial {
 impl Dial {
     pub fn prepare(target: &Target, sources: &Sources) -> Result<Dial, Stop> {
         let spec = &target.spec;
-        let peer = socket_addr("address", &target.addr, target.port)?;
         let datagrams = matches!(&spec.kind, CheckKind::Dns(dns) if dns.transport == DnsTransport::Udp);
+        let dial = Dial::open(target, datagrams)?;
+        if !datagrams {
+            tcp_options(&dial.socket, spec)?;
+        }
+        dial.bound(spec, sources)
+    }
+
+    /// For a connection that is held and on which nothing is said: bound and marked like a probe.
+    pub fn prepare_wire(target: &Target, sources: &Sources) -> Result<Dial, Stop> {
+        let dial = Dial::open(target, false)?;
+        let shrunk = dial.socket.set_recv_buffer_size(WIRE_BUFFER_BYTES);
+        shrunk.map_err(|e| Stop::of_our_call("SO_RCVBUF", &e))?;
+        dial.bound(&target.spec, sources)
+    }
+
+    fn open(target: &Target, datagrams: bool) -> Result<Dial, Stop> {
+        let spec = &target.spec;
+        let peer = socket_addr("address", &target.addr, target.port)?;
         let (ty, protocol) =
             if datagrams { (Type::DGRAM, Protocol::UDP) } else { (Type::STREAM, Protocol::TCP) };
         let socket = Socket::new(Domain::for_address(peer), ty.nonblocking(), Some(protocol))
@@ -38,14 +58,15 @@ impl Dial {
                 .set_mark(mark)
                 .map_err(|e| Stop::of_our_call(&format!("mark {mark} (SO_MARK needs CAP_NET_ADMIN)"), &e))?;
         }
-        if !datagrams {
-            tcp_options(&socket, spec)?;
-        }
-        match &spec.source {
-            Some(source) => bind(&socket, source, peer)?,
-            None => sources.bind(&socket, peer, spec.mark)?,
-        }
         Ok(Dial { socket, peer })
+    }
+
+    fn bound(self, spec: &CheckSpec, sources: &Sources) -> Result<Dial, Stop> {
+        match &spec.source {
+            Some(source) => bind(&self.socket, source, self.peer)?,
+            None => sources.bind(&self.socket, self.peer, spec.mark)?,
+        }
+        Ok(self)
     }
 
     /// What connect() returns is ours (but a refusal), what arrives later is the server's.

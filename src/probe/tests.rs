@@ -10,6 +10,7 @@ mod own_side;
 mod proxy;
 mod tcp;
 mod tls;
+mod tripwire;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -38,7 +39,8 @@ fn target(addr: SocketAddr, kind: CheckKind) -> Target {
         | CheckKind::Grpc(_)
         | CheckKind::Grpcs(..) => Close::Fin,
     };
-    let pace = Pace { interval: AMPLE, timeout: AMPLE, fast_interval: AMPLE, rise: 1, fall: 1 };
+    let pace =
+        Pace { interval: AMPLE, timeout: AMPLE, fast_interval: AMPLE, rise: 1, fall: 1, tripwire: false };
     let spec = CheckSpec {
         kind,
         port: None,

@@ -36,6 +36,8 @@ const CHANGES: &[(&str, &[(&str, &str)])] = &[
     ("[defaults]", &[("rise", "4")]),
     ("[defaults]", &[("fall", "4")]),
     ("[defaults]", &[("fast-interval", "'300ms'")]),
+    ("[defaults]", &[("tripwire", "true")]),
+    ("[check.NAME]", &[("tripwire", "true"), ("rise", "6")]),
     ("[check.NAME]", &[("type", "'http'")]),
     ("[check.NAME]", &[("type", "'grpc'"), ("body-contains", "")]),
     ("[check.NAME]", &[("type", "'grpcs'"), ("body-contains", "")]),

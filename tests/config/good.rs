@@ -51,6 +51,7 @@ fn all_defaults() {
         fast_interval: Duration::from_millis(200),
         rise: 2,
         fall: 3,
+        tripwire: false,
     };
     let spec = CheckSpec {
         kind: CheckKind::Tcp,
@@ -120,7 +121,14 @@ fn a_check_with_every_key() {
     let spec = &config.policy.services[0].checks[0].spec;
     assert_eq!(
         spec.pace,
-        Pace { interval: seconds(10), timeout: seconds(3), fast_interval: seconds(1), rise: 4, fall: 2 }
+        Pace {
+            interval: seconds(10),
+            timeout: seconds(3),
+            fast_interval: seconds(1),
+            rise: 4,
+            fall: 2,
+            tripwire: true
+        }
     );
     assert_eq!((spec.port, spec.mark, spec.close), (Some(8443), Some(7), Close::Rst));
     assert_eq!(spec.address, scoped("fe80::21", "eth1"));
@@ -150,7 +158,7 @@ fn a_check_inherits_the_defaults() {
     let fast_interval = Duration::from_millis(500);
     assert_eq!(
         spec.pace,
-        Pace { interval: seconds(5), timeout: seconds(2), fast_interval, rise: 1, fall: 5 }
+        Pace { interval: seconds(5), timeout: seconds(2), fast_interval, rise: 1, fall: 5, tripwire: false }
     );
     let CheckKind::Http(http) = &spec.kind else { panic!("{spec:?}") };
     assert_eq!((http.method.as_str(), http.path.as_str(), &http.host), ("GET", "/", &None));

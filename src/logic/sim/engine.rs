@@ -9,6 +9,7 @@ use std::time::Duration;
 use super::draw::Draws;
 use super::script::{Act, Fault, Kind, Moment, Script, What, When};
 use super::setup::{healthy_policy, limit_changes, policy_of, table_of, truth_of};
+use super::wires::Wires;
 use crate::logic::event::{Command, Event, TargetId};
 use crate::logic::probes::User;
 use crate::logic::world::World;
@@ -94,6 +95,7 @@ pub struct Sim<'a> {
     pub writes_of_events: usize,
     pub notes: BTreeMap<String, usize>,
     pub answers: u64,
+    pub wires: Wires,
     next_step: usize,
     /// Which of the expectations that wait have come true.
     come_true: Vec<bool>,
@@ -167,6 +169,7 @@ impl<'a> Sim<'a> {
             writes_of_events: 0,
             notes: BTreeMap::new(),
             answers: 0,
+            wires: Wires::default(),
             next_step: 0,
             come_true: vec![false; script.steps.len()],
             watch,
@@ -195,6 +198,7 @@ impl<'a> Sim<'a> {
         self.run_for(ALL_BACK);
         self.let_ramps_end();
         self.all_is_given_back();
+        self.wires_are_known();
     }
 
     /// Remembers the first thing that is wrong; nothing more is done then.
@@ -314,8 +318,10 @@ impl<'a> Sim<'a> {
                     self.basis = (self.known.clone(), self.world.controller.policy().clone());
                     self.start(Command::SetWeights(changes));
                 }
+                Command::DropWire(wire) => self.drop_wire(wire),
                 Command::ReadTable
                 | Command::Probe { .. }
+                | Command::ArmWire { .. }
                 | Command::SaveLedger { .. }
                 | Command::OpenLedger => self.start(command),
             }
@@ -350,22 +356,5 @@ impl<'a> Sim<'a> {
             }
         }
         self.table_free = self.table_free.min(soon);
-    }
-
-    pub fn pause(&mut self, time: Duration) {
-        self.asleep_until = self.asleep_until.max(self.world.now.mono + time);
-    }
-
-    pub fn die(&mut self) {
-        self.world.dead = true;
-        self.stops_by = None;
-        self.jobs.clear();
-    }
-
-    /// Of what the engine keeps for the old process, nothing is left.
-    pub fn forget_process(&mut self) {
-        self.table_free = self.world.now.mono;
-        self.table_heard = self.world.now.mono;
-        self.asleep_until = self.world.now.mono;
     }
 }
