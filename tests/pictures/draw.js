@@ -58,11 +58,19 @@ function serve(asked, answer, prometheus, dashboards) {
   const path = normalize(new URL(asked.url, 'http://localhost').pathname);
   if (path === '/') return answer.setHeader('content-type', 'text/html').end(PAGE);
   if (path.startsWith('/prometheus/')) return forward(asked, answer, prometheus, path.slice('/prometheus'.length));
-  const file = path.startsWith('/dashboards/')
-    ? join(dashboards, path.slice('/dashboards/'.length))
-    : path.startsWith('/public/') ? join(HERE, 'node_modules/@grafana/ui/dist/public', path.replace('/public/build/', '/').replace('/public/', '/')) : join(HERE, path);
+  const file = locate(path, dashboards);
   answer.setHeader('content-type', TYPES[path.split('.').at(-1)] ?? 'application/octet-stream');
   createReadStream(file).on('error', () => answer.writeHead(404).end()).pipe(answer);
+}
+
+function locate(path, dashboards) {
+  const [, root, ...rest] = path.split('/');
+  const name = rest.at(-1) ?? root;
+  if (root === 'dashboards') return join(dashboards, name);
+  // Debian's package has the same fonts in another form.
+  if (root === 'public' && name.startsWith('Inter-')) return join('/usr/share/fonts/opentype/inter', name.replace('.woff2', '.otf'));
+  if (root === 'public') return join(HERE, 'node_modules/@grafana/ui/dist/public', ...rest.filter((part) => part !== 'build'));
+  return join(HERE, 'build', name);
 }
 
 function forward(asked, answer, prometheus, path) {

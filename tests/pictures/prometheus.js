@@ -11,13 +11,9 @@ import { writeHours, writeRows, writeWeeks } from './scene/write.js';
 
 const DEADLINE = 120_000;
 
-/** A directory with everything that happened; imports the scene unless `texts` are given. */
-export async function fill(directory, rules, texts) {
+/** A directory with everything that happened. */
+export async function fill(directory, rules) {
   await mkdir(directory, { recursive: true });
-  if (texts) {
-    for (const text of texts) await importText(directory, text);
-    return;
-  }
   const text = join(directory, 'text');
   for (const write of [writeHours, writeWeeks]) {
     await write(text);
@@ -39,6 +35,8 @@ export async function start(directory, rules) {
   const child = spawn('prometheus', [
     `--config.file=${configuration}`, `--storage.tsdb.path=${join(directory, 'data')}`, '--storage.tsdb.retention.time=100y',
     `--web.listen-address=${address}`, '--log.level=error',
+    // What is imported has no marks where a series ends; one that misses a scrape has ended.
+    `--query.lookback-delta=${SCRAPE_INTERVAL + 5}s`,
   ], { stdio: ['ignore', 'inherit', 'inherit'] });
   const ended = once(child, 'exit');
   const stop = async () => {

@@ -69,6 +69,8 @@ fn choice(board: &Board, variable: Variable) -> Value {
     choice
 }
 
+const FIRING: &str = "ALERTS{alertstate=\"firing\", alertname=~\"Ipvs.*\", severity!=\"none\"}";
+
 pub fn annotations(board: &Board) -> Vec<Value> {
     let of_virtual_servers = board.has("virtual_server");
     let built_in = json!({
@@ -111,7 +113,8 @@ pub fn annotations(board: &Board) -> Vec<Value> {
         annotation(
             "Firing alerts",
             "red",
-            "ALERTS{alertstate=\"firing\", alertname=~\"Ipvs.*\"}",
+            // The moment at which it begins: for as long as they fire, ten of them would paint a graph red.
+            &format!("{FIRING} unless {FIRING} offset $__interval"),
             "{{alertname}}",
             "{{virtual_server}} {{instance}}",
             "severity",
@@ -128,10 +131,10 @@ pub fn annotations(board: &Board) -> Vec<Value> {
         annotation(
             "Failovers",
             "yellow",
-            "sum by (J, vip) (increase(lvs_vip_transitions_total[$__rate_interval])) > 0",
-            "{{vip}} moved",
-            "came to {{instance}} or left it",
-            "vip",
+            "max by (job) (increase(lvs_vip_transitions_total[$__rate_interval])) > 0",
+            "virtual addresses moved",
+            "{{job}}",
+            "",
         ),
         annotation(
             "Starts of the agent",

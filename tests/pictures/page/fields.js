@@ -1,7 +1,7 @@
 // Transformations and field settings: @grafana/data applies them, and is told here which settings there are.
 
 import {
-  FieldConfigOptionsRegistry, applyFieldOverrides, dataLinksOverrideProcessor, displayNameOverrideProcessor, identityOverrideProcessor,
+  FieldConfigOptionsRegistry, applyFieldOverrides, cacheFieldDisplayNames, dataLinksOverrideProcessor, displayNameOverrideProcessor, identityOverrideProcessor,
   numberOverrideProcessor, standardFieldConfigEditorRegistry, standardTransformers, standardTransformersRegistry, stringOverrideProcessor,
   thresholdsOverrideProcessor, transformDataFrame, unitOverrideProcessor, valueMappingsOverrideProcessor,
 } from '@grafana/data';
@@ -28,7 +28,7 @@ const CUSTOM = {
     axisColorMode: 'text', axisGridShow: undefined, axisBorderShow: false, scaleDistribution: { type: 'linear' }, axisCenteredZero: false, hideFrom: hidden(),
     thresholdsStyle: { mode: 'off' }, axisLabel: '', insertNulls: false, showValues: false,
   },
-  table: { align: 'auto', cellOptions: { type: 'auto' }, filterable: undefined, inspect: false, width: undefined, minWidth: undefined, hideFrom: hidden(), wrapHeaderText: false, footer: { reducers: [] } },
+  table: { align: 'auto', cellOptions: { type: 'auto' }, filterable: undefined, inspect: false, hidden: false, width: undefined, minWidth: undefined, hideFrom: hidden(), wrapHeaderText: false, footer: { reducers: [] } },
   'state-timeline': { lineWidth: 0, fillOpacity: 70, spanNulls: false, hideFrom: hidden() },
   heatmap: { scaleDistribution: { type: 'linear' }, hideFrom: hidden() },
   stat: {},
@@ -56,9 +56,11 @@ export async function prepared(panel, frames, theme) {
   complain(panel, known);
   const transformed = await lastValueFrom(transformDataFrame(panel.transformations ?? [], frames, { interpolate: (text) => text }));
   const registry = new FieldConfigOptionsRegistry(() => [...Object.keys(STANDARD).map(standard), ...Object.entries(known).map(custom)]);
-  return applyFieldOverrides({
+  const applied = applyFieldOverrides({
     data: transformed, fieldConfig: panel.fieldConfig, fieldConfigRegistry: registry, replaceVariables: (text) => text, theme, timeZone: 'utc',
   });
+  cacheFieldDisplayNames(applied);
+  return applied;
 }
 
 function complain(panel, known) {
@@ -67,6 +69,6 @@ function complain(panel, known) {
   const ids = [...own, ...Object.keys(defaults.custom ?? {}).map((key) => `custom.${key}`), ...overrides.flatMap((o) => o.properties.map((p) => p.id))];
   const strange = ids.filter((id) => !(id.startsWith('custom.') ? id.slice(7) in known : id in STANDARD));
   const others = (panel.transformations ?? []).map(({ id }) => id).filter((id) => !(id in TRANSFORMATIONS));
-  const matchers = overrides.map(({ matcher }) => matcher.id).filter((id) => id !== 'byName');
+  const matchers = overrides.map(({ matcher }) => matcher.id).filter((id) => !['byName', 'byRegexp'].includes(id));
   if (strange.length + others.length + matchers.length > 0) throw new Error(`${panel.title}: ${[...strange, ...others, ...matchers]} are not known`);
 }

@@ -20,7 +20,7 @@ async function main() {
   const dashboard = await fetch(`/dashboards/${parameters.get('board')}.json`).then((answer) => answer.json());
   const values = await variables(dashboard, chosen, range);
   const annotations = dashboard.annotations.list.filter((annotation) => annotation.enable && annotation.expr);
-  const asked = await Promise.all(annotations.map((annotation) => marks(annotation, values, range, WIDTH)));
+  const asked = await Promise.all(annotations.map((annotation) => marks(annotation, values, range)));
   let missing = dashboard.panels.filter((panel) => panel.type !== 'row').length;
   const onDrawn = (panel, error) => {
     if (error) window.picture.errors.push(`${panel.title}: ${error.stack ?? error}`);

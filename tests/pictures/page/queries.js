@@ -50,8 +50,8 @@ function interpolate(text, values) {
 }
 
 /** Step and built-in variables for a panel of so many points. */
-function timing(range, points) {
-  const step = Math.max(rangeUtil.calculateInterval(range, points, `${SCRAPE_INTERVAL}s`).intervalMs / 1000, SCRAPE_INTERVAL);
+function timing(range, points, least = SCRAPE_INTERVAL) {
+  const step = rangeUtil.calculateInterval(range, points, `${least}s`).intervalMs / 1000;
   const seconds = range.to.unix() - range.from.unix();
   return {
     step,
@@ -89,10 +89,9 @@ async function overTime(query, range, step) {
   return result;
 }
 
-/** Where an annotation stands, as single moments. */
-export async function marks(annotation, values, range, points) {
-  const { step, values: builtIn } = timing(range, points);
-  const every = Math.max(step, rangeUtil.intervalToSeconds(annotation.step));
+/** Where an annotation stands: Grafana asks for a hundred moments of the range, no closer than its step. */
+export async function marks(annotation, values, range) {
+  const { step: every, values: builtIn } = timing(range, 100, rangeUtil.intervalToSeconds(annotation.step));
   const rows = await overTime(interpolate(annotation.expr, [...values, ...builtIn]), range, every);
   // What goes on from one step to the next is one region.
   return rows.flatMap(({ values: samples }) => {

@@ -37,10 +37,10 @@ export class Histogram {
   }
 
   write(put, name, labels) {
-    BOUNDS.forEach((bound, at) => put(`${name}_bucket`, { ...labels, le: Number.isInteger(bound) ? `${bound}.0` : `${bound}` }, this.buckets[at]));
-    put(`${name}_bucket`, { ...labels, le: '+Inf' }, this.count);
+    BOUNDS.forEach((bound, at) => put(`${name}_bucket`, { ...labels, le: Number.isInteger(bound) ? `${bound}.0` : `${bound}` }, Math.round(this.buckets[at])));
+    put(`${name}_bucket`, { ...labels, le: '+Inf' }, Math.round(this.count));
     put(`${name}_sum`, labels, this.sum);
-    put(`${name}_count`, labels, this.count);
+    put(`${name}_count`, labels, Math.round(this.count));
   }
 }
 

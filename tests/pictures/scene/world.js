@@ -1,7 +1,7 @@
 // A small fleet of two directors, and what happens to it: the failures, the drain and the moves that the pictures show.
 // Times are seconds before the end of the picture.
 
-export const END = Date.UTC(2026, 10, 18, 15, 0, 0) / 1000;
+export const END = Date.UTC(2026, 10, 18, 15, 2, 0) / 1000;
 export const SCRAPE_INTERVAL = 15;
 /** Somewhat longer than what is shown, for rates and for what was there before. */
 export const START = END - 2.5 * 3600;

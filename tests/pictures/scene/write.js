@@ -38,17 +38,17 @@ export async function writeHours(file) {
 export async function writeWeeks(file) {
   const out = new Lines(file);
   const counted = new Map(VIRTUAL_SERVERS.map((service) => [service, 0]));
-  const [first] = DIRECTORS;
+  const before = DIRECTORS.find((director) => director.active(START));
   for (let time = START - 36 * DAY; time < START - WEEKS_STEP; time += WEEKS_STEP) {
     let all = 0;
-    for (const [service, before] of counted) {
-      const now = before + service.clients * demand(time) * WEEKS_STEP;
+    for (const [service, sofar] of counted) {
+      const now = sofar + service.clients * demand(time) * WEEKS_STEP;
       counted.set(service, now);
       all += now;
-      const labels = { job: JOB, instance: first.instance, virtual_server: service.id };
+      const labels = { job: JOB, instance: before.instance, virtual_server: service.id };
       out.add('ipvs_virtual_server_connections_total', labels, Math.round(now), time);
     }
-    out.add('ipvs_connections_total', { job: JOB, instance: first.instance }, Math.round(all), time);
+    out.add('ipvs_connections_total', { job: JOB, instance: before.instance }, Math.round(all), time);
     await out.flush();
   }
   await out.end();
