@@ -88,7 +88,7 @@ fn what_happened_is_marked_on_all_of_them() {
             .collect();
         metrics.sort_unstable();
         let expected = [
-            ("Drains and restores", "lvs_weight_changes_total"),
+            ("Drains", "lvs_weight_changes_total"),
             ("Failovers", "lvs_vip_transitions_total"),
             ("Firing alerts", "ALERTS"),
             ("Reloads", "lvs_agent_config_last_reload_success_timestamp_seconds"),

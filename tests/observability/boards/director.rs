@@ -104,14 +104,16 @@ fn vips() -> [Panel; 5] {
         )
         .steps(&[(None, "red"), (Some(1.0), "green")])
         .decimals(0)
-        .empty("not known"),
+        .empty("not known")
+        .size(4, 6),
         stat(
             "Addresses nowhere",
             "Virtual addresses that no selected director holds: their clients reach nobody.",
             "none",
             "count(max by (job, vip) (lvs_vip_present) == 0) or vector(0)",
         )
-        .none_or("red"),
+        .none_or("red")
+        .size(4, 6),
         stat(
             "Addresses held twice",
             "Virtual addresses on more than one director that are not shared on purpose: split brain.",
@@ -119,7 +121,8 @@ fn vips() -> [Panel; 5] {
             "count(count by (job, vip) (lvs_vip_present == 1) > 1
              unless on (job, vip) lvs_vip_info{sharing=\"shared\"}) or vector(0)",
         )
-        .none_or("red"),
+        .none_or("red")
+        .size(4, 6),
         table("Addresses", "Each virtual address on each director: at most 100 rows.")
             .size(12, 6)
             .label("job", "")
@@ -166,7 +169,7 @@ fn addresses() -> Panel {
 }
 
 fn agents() -> Panel {
-    table("Agents", "One row a director. Weights taken: those that the agent owes to the owner of the table.")
+    table("Agents", "One row a director. Configured: the last load of the configuration, and whether it worked. Snapshot and last cycle: how long ago. Taken: weights that the agent owes to the owner of the table. Failed saves: of the ledger, in the time range.")
         .size(24, 7)
         .label("job", "")
         .label("instance", "Director")
@@ -186,15 +189,16 @@ fn agents() -> Panel {
             "dateTimeFromNow",
             "1000 * max by (J) (lvs_agent_config_last_reload_success_timestamp_seconds)",
         )
-        .column("Reload worked", "none", "max by (J) (lvs_agent_config_last_reload_successful)")
+        .column("Reloaded", "none", "max by (J) (lvs_agent_config_last_reload_successful)")
         .yes_no()
         .column("Config hash", "none", "max by (J) (lvs_agent_config_hash)")
         .digits(0)
-        .column("Snapshot age", "s", "max by (J) (time() - lvs_agent_snapshot_timestamp_seconds)")
+        .pixels(150)
+        .column("Snapshot", "s", "max by (J) (time() - lvs_agent_snapshot_timestamp_seconds)")
         .digits(1)
         .column("Last cycle", "s", "max by (J) (time() - lvs_agent_reconcile_last_success_timestamp_seconds)")
         .digits(1)
-        .column("Weights taken", "none", "max by (J) (lvs_agent_ledger_entries)")
+        .column("Taken", "none", "max by (J) (lvs_agent_ledger_entries)")
         .column(
             "Failed saves",
             "none",

@@ -72,8 +72,10 @@ fn now() -> [Panel; 9] {
         )
         .size(10, 8)
         .label("severity", "Severity")
+        .pixels(100)
         .words(&[("critical", "critical", "red"), ("warning", "warning", "orange"), ("info", "info", "blue")])
         .label("alertname", "Alert")
+        .pixels(230)
         .label("virtual_server", "Virtual server")
         .label("instance", "Director")
         .rows(
@@ -89,12 +91,11 @@ fn now() -> [Panel; 9] {
 fn directors() -> Panel {
     table(
         "Directors",
-        "One row a director. Mode is empty where the agent has no configuration and only exports.",
+        "One row a director. Mode is empty where the agent has no configuration and only exports. Snapshot: the age of what was read from the kernel. Taken: weights that the agent owes to the owner of the table.",
     )
     .size(14, 8)
     .label("job", "")
     .label("instance", "Director")
-    .pixels(160)
     .column("Answers", "none", "max by (J) (up)")
     .yes_no()
     .column("Active", "none", "max by (J) (lvs_director_active)")
@@ -106,9 +107,9 @@ fn directors() -> Panel {
     .rows("max by (J, mode) (lvs_agent_mode == 1)")
     .label("version", "Version")
     .rows("max by (J, version) (lvs_agent_build_info)")
-    .column("Snapshot age", "s", "max by (J) (time() - lvs_agent_snapshot_timestamp_seconds)")
+    .column("Snapshot", "s", "max by (J) (time() - lvs_agent_snapshot_timestamp_seconds)")
     .digits(1)
-    .column("Weights taken", "none", "max by (J) (lvs_agent_ledger_entries)")
+    .column("Taken", "none", "max by (J) (lvs_agent_ledger_entries)")
     .empty("No director in the selected jobs")
 }
 
@@ -184,7 +185,7 @@ fn health() -> [Panel; 6] {
         .empty("None managed"),
         weight_changes(),
         held_by_reason(),
-        failed_probes().size(24, 8),
+        failed_probes(),
     ]
 }
 

@@ -54,7 +54,7 @@ pub fn held_by_reason() -> Panel {
         "none",
     )
     .line("{{reason}}", "sum by (reason) (lvs_real_server_change_held)")
-    .stacked()
+    .bars()
     .empty("No change is held")
 }
 

@@ -138,6 +138,7 @@ impl Table {
     pub fn overrides(&self, board: &Board) -> Vec<Value> {
         let with_links = self.columns.iter().filter(|column| !column.title.is_empty()).map(|column| {
             let mut properties = column.properties.clone();
+            properties.extend(self.width_of(column));
             let link = match column.field {
                 Field::Label(label) => Link::about(&[label], board),
                 Field::Value(_) => None,
@@ -151,6 +152,17 @@ impl Table {
         let shown = with_links.filter(|(_, all)| !all.is_empty()).map(|(title, all)| named(title, all));
         let hidden = self.columns.iter().filter(|column| column.title.is_empty()).filter_map(hidden_label);
         std::iter::once(empty_cells()).chain(hidden).chain(shown).collect()
+    }
+
+    /// Names need more than an even share where there are many columns.
+    fn width_of(&self, column: &Column) -> Option<Value> {
+        let many = self.columns.iter().filter(|column| !column.title.is_empty()).count() > 6;
+        let width = match column.field {
+            Field::Label("virtual_server" | "real_server") => 185,
+            Field::Label("instance") => 150,
+            Field::Label(_) | Field::Value(_) => return None,
+        };
+        many.then(|| json!({ "id": "custom.width", "value": width }))
     }
 
     pub fn options(&self) -> Value {

@@ -98,14 +98,19 @@ pub fn annotations(board: &Board) -> Vec<Value> {
     };
     // Of a whole fleet there are many: by director, and one click away.
     let one = of_virtual_servers && !board.variables.contains(&super::VIRTUAL_SERVERS);
-    let by = if one { "V, direction" } else { "J, direction" };
+    let by = if one { "job, virtual_server" } else { "J" };
+    let drained = |before: &str| {
+        format!(
+            "sum by ({by}) (increase(lvs_weight_changes_total{{direction=\"drain\"}}[$__rate_interval]{before})) > 0"
+        )
+    };
     let mut drains = annotation(
-        "Drains and restores",
+        "Drains",
         "orange",
-        &format!("sum by ({by}) (increase(lvs_weight_changes_total[$__rate_interval])) > 0"),
-        "{{direction}}",
-        "{{virtual_server}} by {{instance}}",
-        "direction",
+        &format!("({}) unless ({})", drained(""), drained(" offset $__interval")),
+        "drained",
+        "{{virtual_server}} {{instance}}",
+        "",
     );
     drains["enable"] = json!(one);
     vec![

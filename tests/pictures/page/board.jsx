@@ -46,6 +46,7 @@ export function Board({ dashboard, values, range, marks, width, onDrawn }) {
 }
 
 function Head({ dashboard, values, range }) {
+  const theme = useTheme2();
   const time = (moment) => dateTimeFormat(moment, { format: 'YYYY-MM-DD HH:mm:ss', timeZone: 'utc' });
   const shown = dashboard.annotations.list.filter((annotation) => !annotation.hide);
   return (
@@ -60,7 +61,7 @@ function Head({ dashboard, values, range }) {
         ))}
         {shown.map((annotation) => (
           <span key={annotation.name} className="switch">
-            <i style={annotation.enable ? { background: annotation.iconColor } : {}} />{annotation.name}
+            <i style={annotation.enable ? { background: theme.visualization.getColorByName(annotation.iconColor) } : {}} />{annotation.name}
           </span>
         ))}
       </div>

@@ -20,7 +20,9 @@ async function main() {
   const dashboard = await fetch(`/dashboards/${parameters.get('board')}.json`).then((answer) => answer.json());
   const values = await variables(dashboard, chosen, range);
   const annotations = dashboard.annotations.list.filter((annotation) => annotation.enable && annotation.expr);
+  const theme = createTheme({ colors: { mode: 'dark' } });
   const asked = await Promise.all(annotations.map((annotation) => marks(annotation, values, range)));
+  const coloured = asked.flat().map((mark) => ({ ...mark, color: theme.visualization.getColorByName(mark.color) }));
   let missing = dashboard.panels.filter((panel) => panel.type !== 'row').length;
   const onDrawn = (panel, error) => {
     if (error) window.picture.errors.push(`${panel.title}: ${error.stack ?? error}`);
@@ -28,9 +30,9 @@ async function main() {
     if (missing === 0) settle();
   };
   createRoot(document.getElementById('page')).render(
-    <ThemeContext.Provider value={createTheme({ colors: { mode: 'dark' } })}>
+    <ThemeContext.Provider value={theme}>
       <GlobalStyles />
-      <Board dashboard={dashboard} values={values} range={range} marks={asked.flat()} width={WIDTH} onDrawn={onDrawn} />
+      <Board dashboard={dashboard} values={values} range={range} marks={coloured} width={WIDTH} onDrawn={onDrawn} />
     </ThemeContext.Provider>,
   );
 }

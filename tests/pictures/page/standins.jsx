@@ -124,10 +124,13 @@ function text(context, what, x, y, align, theme) {
 function Canvas({ width, height, draw }) {
   const canvas = useRef(null);
   useEffect(() => {
-    const context = canvas.current.getContext('2d');
-    context.clearRect(0, 0, width, height);
-    context.font = '12px Inter, sans-serif';
-    draw(context, { width, height });
+    const font = '12px Inter';
+    document.fonts.load(font).then(() => {
+      const context = canvas.current.getContext('2d');
+      context.clearRect(0, 0, width, height);
+      context.font = `${font}, sans-serif`;
+      draw(context, { width, height });
+    });
   });
   return <canvas ref={canvas} width={width} height={height} />;
 }

@@ -39,16 +39,21 @@ export async function writeWeeks(file) {
   const out = new Lines(file);
   const counted = new Map(VIRTUAL_SERVERS.map((service) => [service, 0]));
   const before = DIRECTORS.find((director) => director.active(START));
-  for (let time = START - 36 * DAY; time < START - WEEKS_STEP; time += WEEKS_STEP) {
+  const first = START - 36 * DAY;
+  // The last one just before the hours begin, where the counters are new.
+  const times = [...Array.from({ length: (START - first) / WEEKS_STEP }, (_, at) => first + at * WEEKS_STEP), START - SCRAPE_INTERVAL];
+  let last = first;
+  for (const time of times) {
     let all = 0;
     for (const [service, sofar] of counted) {
-      const now = sofar + service.clients * demand(time) * WEEKS_STEP;
+      const now = sofar + service.clients * demand(time) * (time - last);
       counted.set(service, now);
       all += now;
       const labels = { job: JOB, instance: before.instance, virtual_server: service.id };
       out.add('ipvs_virtual_server_connections_total', labels, Math.round(now), time);
     }
     out.add('ipvs_connections_total', { job: JOB, instance: before.instance }, Math.round(all), time);
+    last = time;
     await out.flush();
   }
   await out.end();
