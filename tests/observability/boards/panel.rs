@@ -355,7 +355,8 @@ fn drawing(style: &str, fill: u64, stacking: &str) -> Value {
         "drawStyle": style,
         "fillOpacity": fill,
         "lineWidth": 1,
-        "showPoints": "never",
+        // Those alone: a value between two gaps is no line.
+        "showPoints": "auto",
         "spanNulls": false,
         "stacking": { "group": "A", "mode": stacking },
     })

@@ -156,7 +156,7 @@ impl Table {
 
     /// Names need more than an even share where there are many columns.
     fn width_of(&self, column: &Column) -> Option<Value> {
-        let many = self.columns.iter().filter(|column| !column.title.is_empty()).count() > 6;
+        let many = self.columns.iter().filter(|column| !column.title.is_empty()).count() > 4;
         let width = match column.field {
             Field::Label("virtual_server" | "real_server") => 185,
             Field::Label("instance") => 150,

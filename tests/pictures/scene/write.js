@@ -40,8 +40,9 @@ export async function writeWeeks(file) {
   const counted = new Map(VIRTUAL_SERVERS.map((service) => [service, 0]));
   const before = DIRECTORS.find((director) => director.active(START));
   const first = START - 36 * DAY;
-  // The last one just before the hours begin, where the counters are new.
-  const times = [...Array.from({ length: (START - first) / WEEKS_STEP }, (_, at) => first + at * WEEKS_STEP), START - SCRAPE_INTERVAL];
+  const dense = START - 3600;
+  // Dense where what is shown looks back to: the mean of an hour.
+  const times = [...every(WEEKS_STEP, first, dense), ...every(4 * SCRAPE_INTERVAL, dense, START)];
   let last = first;
   for (const time of times) {
     let all = 0;
@@ -57,6 +58,10 @@ export async function writeWeeks(file) {
     await out.flush();
   }
   await out.end();
+}
+
+function every(step, from, until) {
+  return Array.from({ length: (until - from) / step }, (_, at) => from + at * step);
 }
 
 /** Rows that are known already. */
