@@ -38,13 +38,20 @@ export function Table({ panel, frames, width, height, range }) {
 }
 
 export function Graph({ panel, frames, width, height, range, marks }) {
-  const drawn = frames.filter((frame) => frame.fields.some((field) => field.type === FieldType.number && field.values.length > 0));
+  const drawn = frames.map(finite).filter((frame) => frame.fields.some((field) => field.type === FieldType.number && field.values.length > 0));
   if (drawn.length === 0) return <Nothing panel={panel} height={height} />;
   return (
     <TimeSeries frames={drawn} width={width} height={height} timeRange={range} timeZone="utc" legend={panel.options.legend} options={panel.options}>
       {(builder) => marked(builder, marks)}
     </TimeSeries>
   );
+}
+
+/** What is no number is a gap, as in Grafana's panel: 0 / 0 would leave the axis without ends. */
+function finite(frame) {
+  const gaps = (values) => values.map((value) => (Number.isFinite(value) ? value : null));
+  const fields = frame.fields.map((field) => (field.type === FieldType.number ? { ...field, values: gaps(field.values) } : field));
+  return { ...frame, fields };
 }
 
 export function Nothing({ panel, height }) {
