@@ -35,6 +35,8 @@ mod links;
 mod lint;
 #[path = "observability/mutations.rs"]
 mod mutations;
+#[path = "observability/pictures.rs"]
+mod pictures;
 #[path = "observability/prometheus.rs"]
 mod prometheus;
 #[path = "observability/promql.rs"]

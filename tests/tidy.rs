@@ -129,7 +129,7 @@ fn walk(directory: &Path) -> Vec<String> {
         let path = entry.expect("an entry").path();
         let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
         match (path.is_dir(), name) {
-            (true, "target" | ".git") => {}
+            (true, "target" | ".git" | "node_modules") => {}
             (true, _) => found.extend(walk(&path)),
             (false, _) => {
                 let relative = path.strip_prefix(root()).expect("below the root");
