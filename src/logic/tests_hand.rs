@@ -71,33 +71,6 @@ fn it_goes_out_at_once_stays_out_while_it_passes_and_comes_back_with_its_weight(
     assert_eq!(world.written, [(1, 5, 0), (1, 0, 5)]);
 }
 
-/// The record of the drain was on its way to the disk when an operator set 0 himself.
-#[test]
-fn an_undrain_gives_back_a_zero_that_came_before_our_write() {
-    let mut world = settled(&[5, 7]);
-    world.slow.insert("save");
-    let order = HandOrder::Drain { said: None, force: false };
-    world.send(Event::Hand {
-        id: 1,
-        request: HandRequest { servers: key(1).to_string().parse().unwrap(), service: None, order },
-    });
-    world.release_waiting("save"); // what was asked for is on disk, the record of the weight is not
-    world.edit(1, 0);
-    world.run(Duration::from_secs(5));
-    assert_eq!((world.weights(), world.written.len()), (vec![0, 7], 0));
-    let order = HandOrder::Undrain { ignore_checks: false };
-    world.answers.clear();
-    world.send(Event::Hand {
-        id: 2,
-        request: HandRequest { servers: key(1).to_string().parse().unwrap(), service: None, order },
-    });
-    world.release("save");
-    let answer = world.answers.pop().expect("once it is on disk").unwrap();
-    assert_eq!((answer[0].effect, answer[0].owed), (HandEffect::GivingBack, Some(Weight(5))));
-    world.settle();
-    assert_eq!((world.weights(), records(&world)), (vec![5, 7], (0, 0)));
-}
-
 #[test]
 fn who_drains_where_clients_are_refused_is_told() {
     for (scheduler, refused) in [("dh", true), ("sh", true), ("wlc", false)] {

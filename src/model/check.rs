@@ -105,7 +105,9 @@ impl CheckKind {
             | CheckKind::Dialogue(_)
             | CheckKind::Tls(_)
             | CheckKind::Http(_)
-            | CheckKind::Https(..) => true,
+            | CheckKind::Https(..)
+            | CheckKind::Grpc(_)
+            | CheckKind::Grpcs(..) => true,
         }
     }
 

@@ -55,6 +55,7 @@ fn export(kernel: FakeKernel, options: Options) -> Exported {
         origin,
         seed: 1,
         probes_in_flight_limit: 10,
+        wires_limit: 10,
     };
     let (handle, requests) = Handle::new();
     let machinery = Machinery::new(telemetry.clone());
