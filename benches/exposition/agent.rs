@@ -39,6 +39,7 @@ impl Loop {
                 origin: Origin { boot_id: "bench".to_owned(), table: "embedded".to_owned() },
                 seed: 1,
                 probes_in_flight_limit: 1000,
+                wires_limit: 0,
             },
             NOW,
         );
@@ -71,6 +72,8 @@ impl Loop {
             Command::ReadTable
             | Command::SetWeights(_)
             | Command::Probe { .. }
+            | Command::ArmWire { .. }
+            | Command::DropWire(_)
             | Command::SaveLedger { .. }
             | Command::OpenLedger
             | Command::AnswerHand { .. }

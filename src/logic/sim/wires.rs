@@ -106,6 +106,11 @@ impl Sim<'_> {
 
     /// The agent and the shell agree on what is held.
     pub(super) fn wires_are_known(&mut self) {
+        let connecting =
+            |job: &Job| matches!(job, Job::Do(Command::ArmWire { .. }) | Job::Tell(Event::WireArmed(_), _));
+        if self.jobs.values().any(connecting) {
+            return; // It counts already, and is not yet held or heard of.
+        }
         let probes = &self.world.controller.probes;
         let now = self.world.now.mono;
         let believed = probes.targets().filter(|(_, t)| t.wire.as_ref().is_some_and(|w| w.view(now).armed));
