@@ -290,8 +290,9 @@ impl Controller {
         let (written, state) = (done.weight.unwrap_or(Weight::ZERO), EntryState::Done);
         self.keeper.put(user, Entry { owed, from: owed, written, by, reason: None, since: now.wall, state });
         if let Some(dest) = self.services.get_mut(&user.0).and_then(|s| s.dests.get_mut(&user.1)) {
-            // What was added again was seen with this weight, and is what is meant.
-            (dest.owed, dest.external_since, dest.sign) = (Some(owed), None, None);
+            // If it was added again just now, that one is meant.
+            dest.forget_signs();
+            (dest.owed, dest.external_since) = (Some(owed), None);
         }
         true
     }

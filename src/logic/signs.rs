@@ -54,9 +54,9 @@ impl ServiceState {
 }
 
 impl DestState {
-    /// We wrote to it, perhaps after it was added again: what it shows now is ours either way, and
-    /// where it stood before says nothing any more.
-    pub fn written(&mut self) {
+    /// We wrote to it, or an operator has it brought back, perhaps after it was added again: what it shows
+    /// now is ours either way, and where it stood before says nothing any more.
+    pub fn forget_signs(&mut self) {
         (self.sign, self.place) = (None, None);
     }
 }

@@ -262,7 +262,7 @@ impl Controller {
                 && let Some(dest) =
                     self.services.get_mut(&change.service).and_then(|s| s.dests.get_mut(&change.dest))
             {
-                dest.written();
+                dest.forget_signs();
             }
         }
         let read_back = |key: &ServiceKey| report.services.iter().any(|service| service.key == *key);
