@@ -48,8 +48,8 @@ impl Sim<'_> {
     /// An undrain raises an operator's 0 too: to a weight that he gave before.
     fn by_hand(&mut self, done: &HandDone) {
         let Some(truth) = self.truth.get_mut(&(done.service, done.dest)) else { return };
-        if matches!(done.effect, HandEffect::Draining | HandEffect::AddedToChecks) {
-            // Asked for anew, it may be drained whatever others raised before.
+        if done.effect != HandEffect::Nothing {
+            // The operator has the last word, whatever others raised before.
             (truth.raised, truth.drained_again) = (false, 0);
         }
         let back = matches!(done.effect, HandEffect::GivingBack | HandEffect::StillFailing);
