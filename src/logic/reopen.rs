@@ -37,6 +37,8 @@ impl Controller {
             let users = self.keeper.entries().map(|(user, _)| *user);
             self.adopting.extend(users.filter(|user| !known.contains(user)));
             if let Some(snapshot) = self.snapshot.clone() {
+                // What the last read missed may still be there, at weight 0 (trap 3).
+                self.absent = self.absent_from(&snapshot);
                 self.take_in(&snapshot, now, out);
             }
         }

@@ -203,9 +203,7 @@ impl Controller {
 
     /// What is remembered of real servers that are gone is dropped once two reads in a row agree (trap 3).
     fn drop_absent(&mut self, snapshot: &Snapshot, now: Now, out: &mut Vec<Command>) {
-        let there =
-            |(service, dest): &User| snapshot.service(service).is_some_and(|s| s.destination(dest).is_some());
-        let absent: BTreeSet<User> = self.keeper.remembered().filter(|k| !there(k)).collect();
+        let absent = self.absent_from(snapshot);
         for key in absent.intersection(&self.absent).copied().collect::<Vec<_>>() {
             self.drop_entry(key, "the real server is gone", out);
             self.keeper.forget_raise(&key);
@@ -216,6 +214,12 @@ impl Controller {
             out.push(Command::Log(Note::EntryDropped { service, dest, why }));
         }
         self.absent = absent;
+    }
+
+    pub(super) fn absent_from(&self, snapshot: &Snapshot) -> BTreeSet<User> {
+        let there =
+            |(service, dest): &User| snapshot.service(service).is_some_and(|s| s.destination(dest).is_some());
+        self.keeper.remembered().filter(|user| !there(user)).collect()
     }
 
     fn drop_entry(&mut self, key: User, why: &'static str, out: &mut Vec<Command>) {
