@@ -69,12 +69,14 @@ impl Controller {
     }
 
     /// Our record of the weight that it has. That of a change from another weight which still waits for the
-    /// disk is none: it goes when the disk has answered, and this weight came from others.
+    /// disk is none: it goes when the disk has answered, and this weight came from others. Nor is one that
+    /// an earlier request waits for: it goes if the disk refuses.
     fn record_of(&self, done: &HandDone) -> Option<&Entry> {
         let user = (done.service, done.dest);
         let waits = matches!(&self.cycle, Cycle::Saving { changes, .. } if changes.contains_key(&user));
         let unwritten = |e: &Entry| waits && e.state == EntryState::Pending && Some(e.from) != done.weight;
-        self.keeper.get(&user).filter(|entry| !unwritten(entry))
+        let awaited = self.hands.iter().any(|pending| pending.entries_made.contains(&user));
+        self.keeper.get(&user).filter(|entry| !unwritten(entry) && !awaited)
     }
 
     /// The real servers that the request names: those of the table, and to lift also those that are

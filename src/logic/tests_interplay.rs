@@ -288,3 +288,25 @@ fn an_undrain_gives_back_a_zero_that_came_before_our_write() {
     world.settle();
     assert_eq!(world.weights(), [5, 7]);
 }
+
+/// The second request counts on a record that the first one waits for, and that the disk refuses.
+#[test]
+fn nobody_is_promised_what_is_not_on_disk() {
+    let mut world = World::shop(&[5, 7]);
+    world.settle();
+    world.edit(1, 0);
+    world.settle();
+    world.slow.insert("save");
+    for id in [1, 2] {
+        let order = HandOrder::Undrain { ignore_checks: false };
+        let request = HandRequest { servers: key(1).to_string().parse().unwrap(), service: None, order };
+        world.send(Event::Hand { id, request });
+    }
+    assert_eq!(world.answers, []);
+    world.save_error = Some("no space left on device".into());
+    world.release("save");
+    let refused = |answer: &Result<_, _>| matches!(answer, Err(HandRefused::LedgerUnsaved(_)));
+    assert!(world.answers.len() == 2 && world.answers.iter().all(refused), "{:?}", world.answers);
+    world.settle();
+    assert_eq!(world.weights(), [0, 7]);
+}
