@@ -38,10 +38,13 @@ fn until(world: &mut World, weight: u32) {
     }
 }
 
+fn request(n: u8, order: HandOrder) -> HandRequest {
+    HandRequest { servers: key(n).to_string().parse().unwrap(), service: None, order }
+}
+
 fn undrain(world: &mut World, n: u8) -> Result<Vec<HandDone>, HandRefused> {
     let order = HandOrder::Undrain { ignore_checks: false };
-    let request = HandRequest { servers: key(n).to_string().parse().unwrap(), service: None, order };
-    world.send(Event::Hand { id: 1, request });
+    world.send(Event::Hand { id: 1, request: request(n, order) });
     world.answers.pop().expect("an answer, whatever it is")
 }
 
@@ -268,20 +271,14 @@ fn an_undrain_gives_back_a_zero_that_came_before_our_write() {
     world.settle();
     world.slow.insert("save");
     let order = HandOrder::Drain { said: None, force: false };
-    world.send(Event::Hand {
-        id: 1,
-        request: HandRequest { servers: key(1).to_string().parse().unwrap(), service: None, order },
-    });
+    world.send(Event::Hand { id: 1, request: request(1, order) });
     world.release_waiting("save"); // what was asked for is on disk, the record of the weight is not
     world.edit(1, 0);
     world.run(5 * SECOND);
     assert_eq!((world.weights(), world.written.len()), (vec![0, 7], 0));
     let order = HandOrder::Undrain { ignore_checks: false };
     world.answers.clear();
-    world.send(Event::Hand {
-        id: 2,
-        request: HandRequest { servers: key(1).to_string().parse().unwrap(), service: None, order },
-    });
+    world.send(Event::Hand { id: 2, request: request(1, order) });
     world.release("save");
     let answer = world.answers.pop().expect("once it is on disk").unwrap();
     assert_eq!((answer[0].effect, answer[0].owed), (HandEffect::GivingBack, Some(Weight(5))));
@@ -299,8 +296,7 @@ fn nobody_is_promised_what_is_not_on_disk() {
     world.slow.insert("save");
     for id in [1, 2] {
         let order = HandOrder::Undrain { ignore_checks: false };
-        let request = HandRequest { servers: key(1).to_string().parse().unwrap(), service: None, order };
-        world.send(Event::Hand { id, request });
+        world.send(Event::Hand { id, request: request(1, order) });
     }
     assert_eq!(world.answers, []);
     world.save_error = Some("no space left on device".into());
