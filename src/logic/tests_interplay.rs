@@ -84,8 +84,7 @@ fn a_refused_undrain_of_a_lapsed_weight_does_not_forget_it() {
     world.slow.insert("save");
     world.save_error = Some("no space left".into());
     let order = HandOrder::Undrain { ignore_checks: false };
-    let request = HandRequest { servers: key(1).to_string().parse().unwrap(), service: None, order };
-    world.send(Event::Hand { id: 1, request });
+    world.send(Event::Hand { id: 1, request: request(1, order) });
     world.release("save");
     assert!(matches!(world.answers.pop(), Some(Err(HandRefused::LedgerUnsaved(_)))));
     world.save_error = None;
