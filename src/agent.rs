@@ -1,7 +1,7 @@
 //! The loop: turns the world into events, has the controller decide, executes its commands.
 //!
 //! The kernel's table belongs to one task, the ledger file to one blocking call at a time, each
-//! probe to a task of its own; all answer with an event. Nothing here decides anything.
+//! probe to a task on one of the probing threads; all answer with an event. Nothing here decides anything.
 
 mod handle;
 mod log;
@@ -20,10 +20,10 @@ use crate::addresses::Watcher;
 use crate::failpoint::{self, Point};
 use crate::ipvs::Table;
 use crate::log_lines::together;
-use crate::logic::{Command, Controller, Event, Start};
+use crate::logic::{Command, Controller, Event, Start, TargetId};
 use crate::model::{HandDone, HandRefused, Mono, ReadFailure, View, WeightChange};
-use crate::os::Clock;
-use crate::probe::Prober;
+use crate::os::{self, Clock};
+use crate::probe::{Engine, Prober};
 
 /// How long a stop waits for what is under way, and what `restore-on-exit` asks for, to be read back and
 /// put on record.
@@ -49,14 +49,20 @@ pub enum Ended {
     /// The very first read was refused: going on would only pretend to manage anything.
     #[error(transparent)]
     NoPermission(ReadFailure),
+    #[error("starting the threads that probe failed: {0}")]
+    NoThreads(String),
 }
 
 /// Runs until [`Request::Stop`], or until it is clear that it may not do its work.
 pub async fn run(parts: Parts) -> Ended {
     let Parts { clock, start, table, prober, addresses, state, mut requests } = parts;
     let managing = start.policy.mode.is_some();
-    // One message at most for each probe in flight, the table, the ledger and the addresses: never full.
-    let (events, mut inbox) = mpsc::channel(start.probes_in_flight_limit + 8);
+    // One message at most for the table, the ledger and the addresses each: never full.
+    let (events, mut inbox) = mpsc::channel(8);
+    let (engine, mut probed) = match Engine::start(&prober, os::probing_threads(), start.probe_limit.in_flight) {
+        Ok(started) => started,
+        Err(error) => return Ended::NoThreads(error.to_string()),
+    };
     if let Some(watcher) = addresses {
         spawn_watcher(watcher, events.clone());
     }
@@ -64,6 +70,7 @@ pub async fn run(parts: Parts) -> Ended {
         table: spawn_table(table, events.clone()),
         events,
         prober,
+        engine,
         state,
         waiting: Vec::new(),
         hands: BTreeMap::new(),
@@ -89,6 +96,12 @@ pub async fn run(parts: Parts) -> Ended {
                 }
                 shell.step(&mut controller, event, clock);
             }
+            Some(ended) = probed.recv() => {
+                for ended in ended {
+                    let event = Event::ProbeEnded { id: TargetId(ended.id), report: ended.report };
+                    shell.step(&mut controller, event, clock);
+                }
+            }
             Some(request) = requests.recv(), if stop_by.is_none() => {
                 if shell.answer(&mut controller, request, &mut requests, clock) {
                     stop_by = Some(clock.mono() + STOP_GRACE);
@@ -110,7 +123,9 @@ pub async fn run(parts: Parts) -> Ended {
 struct Shell {
     events: mpsc::Sender<Event>,
     table: mpsc::Sender<TableJob>,
+    /// For probes by hand.
     prober: Prober,
+    engine: Engine,
     state: State,
     /// Who waits for the next view.
     waiting: Vec<oneshot::Sender<Arc<View>>>,
@@ -137,15 +152,7 @@ impl Shell {
         match command {
             Command::ReadTable => self.send_table(TableJob::Read),
             Command::SetWeights(changes) => self.send_table(TableJob::Set(changes)),
-            Command::Probe { id, target } => {
-                let (prober, events) = (self.prober.clone(), self.events.clone());
-                tokio::spawn(async move {
-                    let report = prober.run(&target).await;
-                    tracing::trace!(target = %target.addr.addr, port = target.port, outcome = ?report.outcome, detail = report.detail, "probe");
-                    // The loop has ended: nobody wants the result.
-                    let _ = events.send(Event::ProbeEnded { id, report }).await;
-                });
-            }
+            Command::Probe { id, target } => self.engine.probe(id.0, target),
             Command::SaveLedger { generation, ledger } => {
                 let (state, events) = (self.state.clone(), self.events.clone());
                 tokio::task::spawn_blocking(move || {

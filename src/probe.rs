@@ -6,9 +6,11 @@
 
 mod dialogue;
 mod dns;
+mod engine;
 #[cfg(test)]
 pub mod fixtures;
 mod http;
+mod kept;
 mod meter;
 mod proxy;
 mod reason;
@@ -35,6 +37,9 @@ use crate::model::{
     Mono, Outcome, Phases, ProbeReport, ProxyProtocol, Target,
 };
 use crate::os::Clock;
+pub use engine::{Ended, Engine};
+pub use kept::Kept;
+use kept::{Line, Places};
 use reason::{Stop, printable};
 use socket::Dial;
 use source::Sources;
@@ -50,11 +55,19 @@ pub struct Prober {
     clock: Clock,
     trust: Arc<Trust>,
     sources: Arc<Sources>,
+    places: Arc<Places>,
 }
 
 impl Prober {
+    /// It keeps 1000 connections at most: [`Prober::keeping`].
     pub fn new(clock: Clock) -> Prober {
-        Prober { clock, trust: Arc::new(Trust::new()), sources: Arc::new(Sources::new(clock)) }
+        let (trust, sources) = (Arc::new(Trust::new()), Arc::new(Sources::new(clock)));
+        Prober { clock, trust, sources, places: Places::new(1000) }
+    }
+
+    /// With room for so many connections between probes, over all clones.
+    pub fn keeping(self, connections: usize) -> Prober {
+        Prober { places: Places::new(connections), ..self }
     }
 
     /// The table's virtual addresses, which no probe is to leave from; for all clones.
@@ -64,17 +77,36 @@ impl Prober {
 
     /// One probe. Never panics; ends within the check's timeout, give or take the scheduling.
     pub async fn run(&self, target: &Target) -> ProbeReport {
+        self.fresh(target, None, None).await.0
+    }
+
+    /// One probe over a connection of its own, and that connection if it can serve another one and there is a
+    /// place for it. `begun`: when the probe began that this one goes on from.
+    async fn fresh(
+        &self,
+        target: &Target,
+        begun: Option<Mono>,
+        places: Option<Arc<Places>>,
+    ) -> (ProbeReport, Option<Line>) {
         let timeout = target.spec.pace.timeout;
-        let prepared = timeout_at(self.instant(self.clock.mono() + timeout), self.prepare(target)).await;
+        let until = begun.unwrap_or_else(|| self.clock.mono()) + timeout;
+        let keep = places.is_some();
+        let prepared = timeout_at(self.instant(until), self.prepare(target, keep)).await;
         let mut trace = Trace::begin(self.clock);
-        let deadline = trace.started + timeout;
+        trace.places = places;
+        // Our own preparations are not the server's time, but an attempt before this one is.
+        let deadline = match begun {
+            Some(_) => until,
+            None => trace.started + timeout,
+        };
         let ended = match prepared {
             Ok(Ok(attempt)) => self.watched(pin!(attempt.run(&mut trace)), deadline, timeout).await,
             Ok(Err(stop)) => Ok(Err(stop)),
             Err(_) => Ok(Err(Stop::local("getting ready for TLS took longer than the whole probe may"))),
         };
         let ended = ended.unwrap_or_else(|lag| trace.timed_out(lag, timeout));
-        trace.report(ended, self.clock.mono())
+        let left = trace.left.take();
+        (trace.report(ended, self.clock.mono()), left)
     }
 
     /// Waits until the deadline; where that passes, how late we were at most on the way there: a probe
@@ -101,17 +133,17 @@ impl Prober {
 
     /// Everything that can go wrong on our side before the first packet, so that `started` and the
     /// measured phases hold nothing of ours.
-    async fn prepare<'a>(&self, target: &'a Target) -> Result<Attempt<'a>, Stop> {
+    async fn prepare<'a>(&self, target: &'a Target, keep: bool) -> Result<Attempt<'a>, Stop> {
         let (addr, port) = (target.addr.addr, target.port);
         let protocol = match &target.spec.kind {
             CheckKind::Tcp => Protocol::Tcp,
             CheckKind::Dialogue(dialogue) => Protocol::Dialogue(dialogue),
             CheckKind::Dns(options) => Protocol::Dns(options),
             CheckKind::Tls(tls) => Protocol::Tls(self.trust.session(tls, None, addr, false).await?),
-            CheckKind::Http(options) => Protocol::Http(http::request(options, addr, port, false)?, options),
+            CheckKind::Http(options) => Protocol::Http(http::request(options, addr, port, false, keep)?, options),
             CheckKind::Https(options, tls) => {
                 let session = self.trust.session(tls, options.host.as_deref(), addr, true).await?;
-                Protocol::Https(session, http::request(options, addr, port, true)?, options)
+                Protocol::Https(session, http::request(options, addr, port, true, keep)?, options)
             }
         };
         let (close, proxy) = (target.spec.close, target.spec.proxy_protocol);
@@ -183,7 +215,7 @@ async fn probe_http(
     trace: &mut Trace,
 ) -> Result<String, Stop> {
     let answer = http::exchange(&mut stream, request, options, trace).await;
-    tcp::close(stream, close);
+    kept::leave(stream, close, trace).await;
     answer
 }
 
@@ -197,7 +229,7 @@ async fn probe_https(
 ) -> Result<String, Stop> {
     let mut stream = tls::handshake(session, stream, close, trace).await?;
     let answer = http::exchange(&mut stream, request, options, trace).await;
-    tls::close(stream, close).await;
+    kept::leave(stream, close, trace).await;
     answer
 }
 
@@ -223,6 +255,13 @@ struct Trace {
     chain: Option<Arc<ChainExpiry>>,
     /// What has been received in a dialogue, within its limit.
     heard: Vec<u8>,
+    /// Of an HTTP answer.
+    received_bytes: u64,
+    /// The answer is complete, and the server would take another request.
+    reusable: bool,
+    /// Where the connection may stay; `None`: it ends with the probe.
+    places: Option<Arc<Places>>,
+    left: Option<Line>,
 }
 
 impl Trace {
@@ -241,7 +280,16 @@ impl Trace {
             http_status: None,
             chain: None,
             heard: Vec::new(),
+            received_bytes: 0,
+            reusable: false,
+            places: None,
+            left: None,
         }
+    }
+
+    /// There is a connection already.
+    fn over_kept(clock: Clock) -> Trace {
+        Trace { stage: Stage::Answer, ..Trace::begin(clock) }
     }
 
     /// Enters the next stage; returns how long the last one took.
@@ -290,6 +338,7 @@ impl Trace {
         ProbeReport {
             outcome,
             phases: self.phases,
+            connected: None,
             http_status: self.http_status,
             chain: self.chain,
             detail: printable(&detail),

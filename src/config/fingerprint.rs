@@ -187,7 +187,7 @@ impl Writer {
     }
 
     fn http(&mut self, http: &HttpOptions) {
-        let HttpOptions { method, path, host, headers, status, body } = http;
+        let HttpOptions { method, path, host, headers, status, body, fresh_every } = http;
         self.text(method);
         self.text(path);
         self.option(host.as_ref(), |w, host| w.text(host));
@@ -213,6 +213,7 @@ impl Writer {
                 self.text(regex.as_str());
             }
         }
+        self.option(fresh_every.as_ref(), |w, every| w.number(u64::from(*every)));
     }
 
     fn tls(&mut self, tls: &TlsOptions) {

@@ -161,7 +161,7 @@ pub static DIRECTOR: Section = Section {
 
 /// Of `[defaults]` and `[check.NAME]` alike.
 const LATER_CHECK_KEYS: &[&str] =
-    &["tripwire", "connection", "fresh-every", "http-version", "grpc-service", "via"];
+    &["tripwire", "http-version", "grpc-service", "via"];
 
 pub static DEFAULTS: Section = Section {
     title: "[defaults]",
@@ -222,6 +222,12 @@ pub static CHECK: Section = Section {
         ),
         http("body-contains", "a text of 1 to 4096 bytes", Otherwise("any body")),
         http("body-regex", "a regular expression of 1 to 4096 bytes", Otherwise("any body")),
+        http("connection", "\"fresh\" or \"reuse\"", Value("\"fresh\"")),
+        http(
+            "fresh-every",
+            "a whole number from 2 to 1000",
+            Otherwise("10 where `connection` is \"reuse\", else each probe has its own"),
+        ),
         tls(
             "server-name",
             "a host name or an IP address, such as \"shop.example.com\"",

@@ -17,7 +17,7 @@ use super::service::{ServiceState, count};
 use super::stop::Stop;
 use super::vips::Vips;
 use crate::model::{
-    ConfigFacts, DestKey, Direction, DriftKind, Histogram, Mono, Now, Policy, ProbeReport, ReadFailure,
+    ConfigFacts, DestKey, Direction, DriftKind, Histogram, Mono, Now, Policy, ProbeLimit, ProbeReport, ReadFailure,
     ServiceKey, SkipReason, Snapshot, Verdict, Wall, WeightChange,
 };
 
@@ -37,7 +37,7 @@ pub struct Start {
     pub origin: Origin,
     /// Differs between directors: their probes must not march in step.
     pub seed: u64,
-    pub probes_in_flight_limit: usize,
+    pub probe_limit: ProbeLimit,
 }
 
 #[derive(Debug)]
@@ -136,7 +136,7 @@ impl Controller {
                 hash: start.config_hash,
             },
             policy: start.policy,
-            probes: Probes::new(start.seed, start.probes_in_flight_limit),
+            probes: Probes::new(start.seed, start.probe_limit),
             services: BTreeMap::new(),
             snapshot: None,
             read_failure: None,

@@ -134,7 +134,8 @@ mod tests {
             let report = ProbeReport {
                 outcome: *outcome,
                 phases: Phases::default(),
-                http_status: None,
+                connected: None,
+            http_status: None,
                 chain: None,
                 detail: String::new(),
                 started: Mono::ZERO,

@@ -10,7 +10,8 @@ use super::guard::Tally;
 use super::health::Health;
 use super::schedule::{Schedule, jittered, phase};
 use crate::model::{
-    CheckSpec, DestKey, Histogram, LocalReason, Mono, Outcome, ProbeReport, ServiceKey, Target,
+    CheckSpec, DestKey, Histogram, LocalReason, Mono, Outcome, ProbeLimit, ProbeReport, ServiceKey, SkipReason,
+    Target,
 };
 
 /// A real server of a service that a target's results count for.
@@ -40,7 +41,7 @@ enum Activity {
 #[derive(Debug)]
 pub struct Probes {
     seed: u64,
-    in_flight_limit: usize,
+    limit: ProbeLimit,
     targets: BTreeMap<TargetId, TargetState>,
     ids: BTreeMap<Arc<Target>, TargetId>,
     next_id: u64,
@@ -48,21 +49,26 @@ pub struct Probes {
     tally: Tally,
     /// Probes under way, those of targets that are gone included.
     in_flight: usize,
+    /// Some that were due had to wait for the limit, and some still do.
+    limited: bool,
     schedule_lag: Histogram,
+    skipped: BTreeMap<SkipReason, u64>,
 }
 
 impl Probes {
-    pub fn new(seed: u64, in_flight_limit: usize) -> Probes {
+    pub fn new(seed: u64, limit: ProbeLimit) -> Probes {
         Probes {
             seed,
-            in_flight_limit,
+            limit,
             targets: BTreeMap::new(),
             ids: BTreeMap::new(),
             next_id: 0,
             schedule: Schedule::default(),
             tally: Tally::default(),
             in_flight: 0,
+            limited: false,
             schedule_lag: Histogram::default(),
+            skipped: BTreeMap::new(),
         }
     }
 
@@ -93,11 +99,16 @@ impl Probes {
     }
 
     pub fn in_flight_limit(&self) -> usize {
-        self.in_flight_limit
+        self.limit.in_flight
     }
 
     pub fn schedule_lag(&self) -> Histogram {
         self.schedule_lag
+    }
+
+    /// Probes that the schedule had and that were never made, because an earlier one began too late.
+    pub fn skipped(&self) -> &BTreeMap<SkipReason, u64> {
+        &self.skipped
     }
 
     /// True once each target was probed.
@@ -182,21 +193,32 @@ impl Probes {
     }
 
     pub fn next_due(&self) -> Option<Mono> {
-        (self.in_flight < self.in_flight_limit).then(|| self.schedule.next_due()).flatten()
+        (self.in_flight < self.limit.in_flight).then(|| self.schedule.next_due()).flatten()
     }
 
     /// Starts what is due, as far as the limit of probes in flight goes; the rest waits its turn
-    /// (and shows as lag).
+    /// (and shows as lag). What comes a whole interval late or more has missed its turns: they are
+    /// counted, never made up for, for a burst would only make the others late.
     pub fn start_due(&mut self, now: Mono, out: &mut Vec<Command>) {
-        while self.in_flight < self.in_flight_limit {
-            let Some((due, id)) = self.schedule.pop_due(now) else { return };
+        while self.in_flight < self.limit.in_flight {
+            let Some((due, id)) = self.schedule.pop_due(now) else {
+                self.limited = false;
+                return;
+            };
             let Some(state) = self.targets.get_mut(&id) else { continue };
             state.activity = Activity::Running { started: now, excused: false };
             state.probes += 1;
             self.in_flight += 1;
-            self.schedule_lag.observe(now.since(due));
+            let lag = now.since(due);
+            self.schedule_lag.observe(lag);
+            let missed = lag.as_nanos() / state.target.spec.pace.interval.as_nanos().max(1);
+            if missed > 0 {
+                let reason = if self.limited { self.limit.reason } else { SkipReason::Overdue };
+                *self.skipped.entry(reason).or_default() += u64::try_from(missed).unwrap_or(u64::MAX);
+            }
             out.push(Command::Probe { id, target: state.target.clone() });
         }
+        self.limited |= self.schedule.next_due().is_some_and(|due| due <= now);
     }
 
     /// Time passed without us: what waits goes on in its order and distances, what is under way is
@@ -273,6 +295,10 @@ mod tests {
         Mono::from_start(Duration::from_millis(ms))
     }
 
+    fn limit(in_flight: usize) -> ProbeLimit {
+        ProbeLimit { in_flight, reason: SkipReason::FdReserve }
+    }
+
     fn started(probes: &mut Probes, now: Mono) -> usize {
         let mut out = Vec::new();
         probes.start_due(now, &mut out);
@@ -281,7 +307,7 @@ mod tests {
 
     #[test]
     fn equal_targets_are_probed_once_and_live_until_their_last_user_leaves() {
-        let mut probes = Probes::new(1, 10);
+        let mut probes = Probes::new(1, limit(10));
         let a = probes.acquire(tcp_target(80), user(1), at(0));
         let b = probes.acquire(tcp_target(80), user(2), at(0));
         assert_eq!(a, b);
@@ -300,7 +326,7 @@ mod tests {
 
     #[test]
     fn a_changed_pace_keeps_what_is_known_and_anything_else_does_not() {
-        let mut probes = Probes::new(1, 10);
+        let mut probes = Probes::new(1, limit(10));
         let a = probes.acquire(tcp_target(80), user(1), at(0));
         started(&mut probes, at(1000));
         probes.ended(a, &report(Outcome::Pass, at(1001)), at(1001));
@@ -317,7 +343,7 @@ mod tests {
 
     #[test]
     fn a_target_is_never_probed_twice_at_once_and_a_forgotten_probe_frees_its_place() {
-        let mut probes = Probes::new(1, 10);
+        let mut probes = Probes::new(1, limit(10));
         let id = probes.acquire(tcp_target(80), user(1), at(0));
         assert_eq!(started(&mut probes, at(60_000)), 1);
         assert_eq!(started(&mut probes, at(600_000)), 0);
@@ -328,7 +354,7 @@ mod tests {
 
     #[test]
     fn a_settling_verdict_is_probed_at_the_fast_interval() {
-        let mut probes = Probes::new(1, 10);
+        let mut probes = Probes::new(1, limit(10));
         let id = probes.acquire(tcp_target(80), user(1), at(0)); // interval 1 s, fast 100 ms, rise 2, fall 3
         let mut now = at(1000);
         let mut run = |probes: &mut Probes, outcome| {
@@ -349,7 +375,7 @@ mod tests {
 
     #[test]
     fn the_limit_of_probes_in_flight_makes_the_others_wait_not_skip() {
-        let mut probes = Probes::new(1, 2);
+        let mut probes = Probes::new(1, limit(2));
         let ids: Vec<_> = (1..=3).map(|n| probes.acquire(tcp_target(n), user(1), at(0))).collect();
         assert_eq!(started(&mut probes, at(1000)), 2);
         assert_eq!(probes.next_due(), None);
@@ -358,5 +384,31 @@ mod tests {
         probes.ended(*first.unwrap(), &report(Outcome::Pass, at(1500)), at(1500));
         assert_eq!(started(&mut probes, at(1500)), 1);
         assert_eq!(probes.schedule_lag().count, 3);
+        assert_eq!(*probes.skipped(), BTreeMap::new(), "late, but within its interval");
+    }
+
+    #[test]
+    fn turns_that_were_missed_are_counted_and_not_made_up_for() {
+        let mut probes = Probes::new(1, limit(1)); // interval 1 s
+        let a = probes.acquire(tcp_target(1), user(1), at(0));
+        let b = probes.acquire(tcp_target(2), user(1), at(0));
+        assert_eq!(started(&mut probes, at(1000)), 1);
+        let (first, second) = match probes.get(a).unwrap().activity {
+            Activity::Running { .. } => (a, b),
+            Activity::Waiting { .. } => (b, a),
+        };
+        // The limit kept it waiting for three intervals and a part of one.
+        probes.ended(first, &report(Outcome::Pass, at(4000)), at(4000));
+        assert_eq!(started(&mut probes, at(4000)), 1, "one at a time, whatever was missed");
+        let missed: u64 = probes.skipped().values().sum();
+        assert_eq!(probes.skipped().keys().collect::<Vec<_>>(), [&SkipReason::FdReserve]);
+        assert!((3..=4).contains(&missed), "{missed}");
+        // Nobody waits for the limit any more: from here on only the loop itself can be late.
+        let running = if matches!(probes.get(first).unwrap().activity, Activity::Running { .. }) { first } else { second };
+        probes.ended(running, &report(Outcome::Pass, at(4001)), at(4001));
+        probes.release(if running == first { second } else { first }, &user(1));
+        assert_eq!(started(&mut probes, at(4001)), 0);
+        assert_eq!(started(&mut probes, at(9000)), 1);
+        assert!(probes.skipped()[&SkipReason::Overdue] >= 3, "{:?}", probes.skipped());
     }
 }

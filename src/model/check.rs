@@ -87,6 +87,14 @@ impl CheckKind {
         }
     }
 
+    /// See [`HttpOptions::fresh_every`].
+    pub fn fresh_every(&self) -> Option<u32> {
+        match self {
+            CheckKind::Http(http) | CheckKind::Https(http, _) => http.fresh_every,
+            CheckKind::Tcp | CheckKind::Dialogue(_) | CheckKind::Dns(_) | CheckKind::Tls(_) => None,
+        }
+    }
+
     pub fn phases(&self) -> &'static [Phase] {
         match self {
             CheckKind::Tcp => &[Phase::Connect, Phase::Total],
@@ -147,6 +155,9 @@ pub struct HttpOptions {
     /// Accepted status codes, inclusive, never empty.
     pub status: Vec<(u16, u16)>,
     pub body: BodyMatch,
+    /// `connection = "reuse"`: of so many probes one makes a connection of its own, the others go over
+    /// the one it leaves. `None`: all of them do.
+    pub fresh_every: Option<u32>,
 }
 
 /// What the (bounded) body must hold.
@@ -290,6 +301,25 @@ words! {
     }
 }
 
+/// How many probes may run at one time, and what those that miss a turn by it are counted as.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ProbeLimit {
+    pub in_flight: usize,
+    pub reason: SkipReason,
+}
+
+words! {
+    /// What a probe of a check with `connection = "reuse"` went over.
+    Connected {
+        /// A new connection: the first, or one whose turn it was.
+        Fresh = "fresh",
+        /// The one that an earlier probe left.
+        Reused = "reused",
+        /// A new one, for the server had closed the one that was left.
+        Replaced = "replaced",
+    }
+}
+
 words! {
     Phase {
         Connect = "connect",
@@ -305,6 +335,8 @@ words! {
 pub struct ProbeReport {
     pub outcome: Outcome,
     pub phases: Phases,
+    /// Only of checks that keep connections, and once there was one.
+    pub connected: Option<Connected>,
     /// The status code, if an HTTP answer had one.
     pub http_status: Option<u16>,
     /// Of the certificates that the server presented, whether they were accepted or not.

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::{
-    ChainExpiry, Check, DestKey, FailReason, Histogram, LocalReason, Mode, Now, OnFailure, Outcome, Phase,
+    ChainExpiry, Check, Connected, DestKey, FailReason, Histogram, LocalReason, Mode, Now, OnFailure, Outcome, Phase,
     Policy, ReadFailure, ServiceKey, SkipReason, Snapshot, VipsView, Wall, Weight, words,
 };
 
@@ -166,6 +166,8 @@ pub struct ManagedView {
     pub weight_changes: BTreeMap<Direction, u64>,
     pub weight_changes_held: BTreeMap<HeldReason, u64>,
     pub inconclusive: BTreeMap<LocalReason, u64>,
+    /// Empty where no check keeps connections.
+    pub connections: BTreeMap<Connected, u64>,
     /// Only the phases that the checks of this service have.
     pub durations: BTreeMap<Phase, Histogram>,
     pub checks: Vec<Arc<Check>>,

@@ -60,6 +60,7 @@ fn get() -> HttpOptions {
         headers: Vec::new(),
         status: vec![(200, 299)],
         body: BodyMatch::Any,
+        fresh_every: None,
     }
 }
 

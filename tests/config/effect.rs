@@ -81,6 +81,8 @@ const CHANGES: &[(&str, &[(&str, &str)])] = &[
     ("[check.NAME]", &[("headers", "{ X-A = 'b' }")]),
     ("[check.NAME]", &[("status", "[200]")]),
     ("[check.NAME]", &[("body-contains", "'fine'")]),
+    ("[check.NAME]", &[("connection", "'reuse'")]),
+    ("[check.NAME]", &[("fresh-every", "9"), ("connection", "'reuse'")]),
     ("[check.NAME]", &[("body-regex", "'ok'"), ("body-contains", "")]),
     ("[check.NAME]", &[("server-name", "'shop.example.com'")]),
     ("[check.NAME]", &[("verify", "false")]),
