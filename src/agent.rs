@@ -59,10 +59,11 @@ pub async fn run(parts: Parts) -> Ended {
     let managing = start.policy.mode.is_some();
     // One message at most for the table, the ledger and the addresses each: never full.
     let (events, mut inbox) = mpsc::channel(8);
-    let (engine, mut probed) = match Engine::start(&prober, os::probing_threads(), start.probe_limit.in_flight) {
-        Ok(started) => started,
-        Err(error) => return Ended::NoThreads(error.to_string()),
-    };
+    let (engine, mut probed) =
+        match Engine::start(&prober, os::probing_threads(), start.probe_limit.in_flight) {
+            Ok(started) => started,
+            Err(error) => return Ended::NoThreads(error.to_string()),
+        };
     if let Some(watcher) = addresses {
         spawn_watcher(watcher, events.clone());
     }

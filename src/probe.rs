@@ -140,7 +140,9 @@ impl Prober {
             CheckKind::Dialogue(dialogue) => Protocol::Dialogue(dialogue),
             CheckKind::Dns(options) => Protocol::Dns(options),
             CheckKind::Tls(tls) => Protocol::Tls(self.trust.session(tls, None, addr, false).await?),
-            CheckKind::Http(options) => Protocol::Http(http::request(options, addr, port, false, keep)?, options),
+            CheckKind::Http(options) => {
+                Protocol::Http(http::request(options, addr, port, false, keep)?, options)
+            }
             CheckKind::Https(options, tls) => {
                 let session = self.trust.session(tls, options.host.as_deref(), addr, true).await?;
                 Protocol::Https(session, http::request(options, addr, port, true, keep)?, options)

@@ -160,8 +160,7 @@ pub static DIRECTOR: Section = Section {
 };
 
 /// Of `[defaults]` and `[check.NAME]` alike.
-const LATER_CHECK_KEYS: &[&str] =
-    &["tripwire", "http-version", "grpc-service", "via"];
+const LATER_CHECK_KEYS: &[&str] = &["tripwire", "http-version", "grpc-service", "via"];
 
 pub static DEFAULTS: Section = Section {
     title: "[defaults]",

@@ -17,8 +17,8 @@ use super::service::{ServiceState, count};
 use super::stop::Stop;
 use super::vips::Vips;
 use crate::model::{
-    ConfigFacts, DestKey, Direction, DriftKind, Histogram, Mono, Now, Policy, ProbeLimit, ProbeReport, ReadFailure,
-    ServiceKey, SkipReason, Snapshot, Verdict, Wall, WeightChange,
+    ConfigFacts, DestKey, Direction, DriftKind, Histogram, Mono, Now, Policy, ProbeLimit, ProbeReport,
+    ReadFailure, ServiceKey, SkipReason, Snapshot, Verdict, Wall, WeightChange,
 };
 
 /// A snapshot older than this many polls is neither written on nor exported.

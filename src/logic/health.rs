@@ -135,7 +135,7 @@ mod tests {
                 outcome: *outcome,
                 phases: Phases::default(),
                 connected: None,
-            http_status: None,
+                http_status: None,
                 chain: None,
                 detail: String::new(),
                 started: Mono::ZERO,

@@ -10,8 +10,8 @@ use super::guard::Tally;
 use super::health::Health;
 use super::schedule::{Schedule, jittered, phase};
 use crate::model::{
-    CheckSpec, DestKey, Histogram, LocalReason, Mono, Outcome, ProbeLimit, ProbeReport, ServiceKey, SkipReason,
-    Target,
+    CheckSpec, DestKey, Histogram, LocalReason, Mono, Outcome, ProbeLimit, ProbeReport, ServiceKey,
+    SkipReason, Target,
 };
 
 /// A real server of a service that a target's results count for.
@@ -33,6 +33,8 @@ enum Activity {
     },
     /// `excused`: time passed without us meanwhile, so that it cannot fail by time any more.
     Running {
+        /// When its turn was: the next one is counted from there, so that a late start delays no other.
+        turn: Mono,
         started: Mono,
         excused: bool,
     },
@@ -206,16 +208,18 @@ impl Probes {
                 return;
             };
             let Some(state) = self.targets.get_mut(&id) else { continue };
-            state.activity = Activity::Running { started: now, excused: false };
             state.probes += 1;
             self.in_flight += 1;
-            let lag = now.since(due);
+            let (lag, interval) = (now.since(due), state.target.spec.pace.interval);
             self.schedule_lag.observe(lag);
-            let missed = lag.as_nanos() / state.target.spec.pace.interval.as_nanos().max(1);
+            let missed = lag.as_nanos() / interval.as_nanos().max(1);
+            let missed = u32::try_from(missed).unwrap_or(u32::MAX);
             if missed > 0 {
                 let reason = if self.limited { self.limit.reason } else { SkipReason::Overdue };
-                *self.skipped.entry(reason).or_default() += u64::try_from(missed).unwrap_or(u64::MAX);
+                *self.skipped.entry(reason).or_default() += u64::from(missed);
             }
+            let turn = due + interval.saturating_mul(missed);
+            state.activity = Activity::Running { turn, started: now, excused: false };
             out.push(Command::Probe { id, target: state.target.clone() });
         }
         self.limited |= self.schedule.next_due().is_some_and(|due| due <= now);
@@ -229,7 +233,9 @@ impl Probes {
         for state in self.targets.values_mut() {
             match &mut state.activity {
                 Activity::Waiting { due } => *due += gap,
-                Activity::Running { started, excused } => (*started, *excused) = (*started + gap, true),
+                Activity::Running { turn, started, excused } => {
+                    (*turn, *started, *excused) = (*turn + gap, *started + gap, true);
+                }
             }
         }
     }
@@ -264,17 +270,18 @@ impl Probes {
         self.tally.remove(&state.health);
         state.health.record(report, &pace);
         self.tally.add(&state.health);
-        // From start to start; one probe at a time, so never before this one's end (trap 52).
-        let interval = if state.health.settling() {
-            pace.fast_interval.min(pace.interval)
+        let (turn, started) = match state.activity {
+            Activity::Running { turn, started, .. } => (turn, started),
+            Activity::Waiting { due } => (due, due),
+        };
+        // A verdict that is being settled goes from start to start, and else from turn to turn; one
+        // probe at a time, so never before this one's end (trap 52).
+        let next = if state.health.settling() {
+            started + pace.fast_interval.min(pace.interval)
         } else {
-            jittered(pace.interval, self.seed, id, state.probes)
+            turn + jittered(pace.interval, self.seed, id, state.probes)
         };
-        let started = match state.activity {
-            Activity::Running { started, .. } => started,
-            Activity::Waiting { due } => due,
-        };
-        let due = (started + interval).max(now);
+        let due = next.max(now);
         state.activity = Activity::Waiting { due };
         self.schedule.insert(due, id);
         Some(state)
@@ -388,6 +395,25 @@ mod tests {
     }
 
     #[test]
+    fn a_late_start_delays_no_later_turn() {
+        let mut probes = Probes::new(1, limit(10));
+        let id = probes.acquire(tcp_target(80), user(1), at(0)); // interval 1 s
+        let pass = |probes: &mut Probes, now: Mono| {
+            assert_eq!(started(probes, now), 1);
+            probes.ended(id, &report(Outcome::Pass, now), now);
+            probes.next_due().unwrap()
+        };
+        let due = pass(&mut probes, at(1000));
+        let mut due = pass(&mut probes, due); // up: from here on once a second
+        let first = due;
+        for _ in 0..100 {
+            due = pass(&mut probes, due + Duration::from_millis(300));
+        }
+        let took = due.since(first).as_millis();
+        assert!((99_000..=101_000).contains(&took), "{took} ms for a hundred turns, each begun 300 ms late");
+    }
+
+    #[test]
     fn turns_that_were_missed_are_counted_and_not_made_up_for() {
         let mut probes = Probes::new(1, limit(1)); // interval 1 s
         let a = probes.acquire(tcp_target(1), user(1), at(0));
@@ -404,7 +430,11 @@ mod tests {
         assert_eq!(probes.skipped().keys().collect::<Vec<_>>(), [&SkipReason::FdReserve]);
         assert!((3..=4).contains(&missed), "{missed}");
         // Nobody waits for the limit any more: from here on only the loop itself can be late.
-        let running = if matches!(probes.get(first).unwrap().activity, Activity::Running { .. }) { first } else { second };
+        let running = if matches!(probes.get(first).unwrap().activity, Activity::Running { .. }) {
+            first
+        } else {
+            second
+        };
         probes.ended(running, &report(Outcome::Pass, at(4001)), at(4001));
         probes.release(if running == first { second } else { first }, &user(1));
         assert_eq!(started(&mut probes, at(4001)), 0);

@@ -37,7 +37,12 @@ impl Controller {
             machinery: MachineryView {
                 probes_in_flight: self.probes.in_flight(),
                 probes_in_flight_limit: self.probes.in_flight_limit(),
-                probes_skipped: self.skipped.iter().chain(self.probes.skipped()).map(|(why, n)| (*why, *n)).collect(),
+                probes_skipped: self
+                    .skipped
+                    .iter()
+                    .chain(self.probes.skipped())
+                    .map(|(why, n)| (*why, *n))
+                    .collect(),
                 schedule_lag: self.probes.schedule_lag(),
                 reconcile_duration: self.reconcile_duration,
                 last_reconcile: self.last_reconcile,

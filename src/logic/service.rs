@@ -13,8 +13,9 @@ use super::probes::Probes;
 use super::ramp::Climb;
 use super::signs::Sign;
 use crate::model::{
-    Check, Connected, Counters, DestKey, Direction, FailReason, Forwarding, Held, HeldReason, Histogram, LocalReason,
-    Mono, OnFailure, Phase, ProbeReport, RealServer, ScopedAddr, ServiceKey, Target, Verdict, Wall, Weight,
+    Check, Connected, Counters, DestKey, Direction, FailReason, Forwarding, Held, HeldReason, Histogram,
+    LocalReason, Mono, OnFailure, Phase, ProbeReport, RealServer, ScopedAddr, ServiceKey, Target, Verdict,
+    Wall, Weight,
 };
 
 #[derive(Debug, Default)]

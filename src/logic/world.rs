@@ -394,7 +394,10 @@ fn start(policy: &Policy, ledger: Result<Option<Ledger>, String>, now: Now) -> C
         ledger_opens_later: false,
         origin: origin(),
         seed: 1,
-        probe_limit: crate::model::ProbeLimit { in_flight: 100, reason: crate::model::SkipReason::InFlightLimit },
+        probe_limit: crate::model::ProbeLimit {
+            in_flight: 100,
+            reason: crate::model::SkipReason::InFlightLimit,
+        },
     };
     Controller::new(start, now)
 }

@@ -6,8 +6,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::{
-    ChainExpiry, Check, Connected, DestKey, FailReason, Histogram, LocalReason, Mode, Now, OnFailure, Outcome, Phase,
-    Policy, ReadFailure, ServiceKey, SkipReason, Snapshot, VipsView, Wall, Weight, words,
+    ChainExpiry, Check, Connected, DestKey, FailReason, Histogram, LocalReason, Mode, Now, OnFailure,
+    Outcome, Phase, Policy, ReadFailure, ServiceKey, SkipReason, Snapshot, VipsView, Wall, Weight, words,
 };
 
 words! {

@@ -3,6 +3,7 @@
 mod certificates;
 mod datagrams;
 mod framed;
+mod keeping;
 mod proxied;
 
 use std::future::Future;
@@ -23,6 +24,7 @@ use tokio_rustls::TlsAcceptor;
 pub use certificates::{Authority, Certified, Validity, pem_file, self_signed};
 pub use datagrams::Datagrams;
 pub use framed::{drip_to, frame_answer, hang_up_after};
+pub use keeping::{answers, answers_then_drop};
 pub use proxied::{proxied, proxied_tls};
 
 pub const LOCALHOST: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);

@@ -4,6 +4,7 @@ mod certificates;
 mod dialogue;
 mod dns;
 mod http;
+mod kept;
 mod own_side;
 mod proxy;
 mod tcp;
