@@ -29,6 +29,9 @@ use crate::probe::{Engine, Prober};
 /// put on record.
 const STOP_GRACE: Duration = Duration::from_secs(5);
 
+/// What is due within one of these begins together: to be woken costs as much as a probe.
+const SLOT: Duration = Duration::from_millis(5);
+
 /// What the loop works with.
 pub struct Parts {
     pub clock: Clock,
@@ -82,7 +85,7 @@ pub async fn run(parts: Parts) -> Ended {
     let mut stop_by: Option<Mono> = None;
     shell.step(&mut controller, Event::Tick, clock);
     loop {
-        let wake = [controller.next_wake(), stop_by].into_iter().flatten().min();
+        let wake = [controller.next_wake().map(end_of_slot), stop_by].into_iter().flatten().min();
         let wake = clock.instant(wake.unwrap_or_else(|| clock.mono() + Duration::from_secs(3600)));
         tokio::select! {
             Some(event) = inbox.recv() => {
@@ -118,6 +121,13 @@ pub async fn run(parts: Parts) -> Ended {
             return Ended::Stopped;
         }
     }
+}
+
+fn end_of_slot(due: Mono) -> Mono {
+    let (since_start, slot) = (due.since_start(), SLOT.as_nanos());
+    let over = since_start.as_nanos() % slot;
+    let wait = if over == 0 { 0 } else { slot - over };
+    due + Duration::from_nanos(u64::try_from(wait).unwrap_or(0))
 }
 
 /// The executing side of the loop.
@@ -317,4 +327,17 @@ fn spawn_table(mut table: Table, events: mpsc::Sender<Event>) -> mpsc::Sender<Ta
     let runtime = tokio::runtime::Handle::current();
     std::thread::spawn(move || runtime.block_on(work));
     jobs
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_due_waits_for_the_end_of_its_slot() {
+        let at = |us| Mono::from_start(Duration::from_micros(us));
+        for (due, begins) in [(0, 0), (1, 5000), (4999, 5000), (5000, 5000), (5001, 10_000)] {
+            assert_eq!(end_of_slot(at(due)), at(begins), "{due} us");
+        }
+    }
 }

@@ -199,6 +199,8 @@ fn connection(reader: &mut Reader<'_, '_>) -> Option<u32> {
     let fresh_every = reader.placed("fresh-every", number(FRESH_EVERY));
     match (reuse, fresh_every) {
         (Some("reuse"), every) => Some(every.map_or(DEFAULT_FRESH_EVERY, |every| every.value)),
+        // What is wrong with it is reported.
+        (None, Some(_)) if reader.is_written("connection") => None,
         (Some(_) | None, Some(every)) => {
             let message = "says how often a kept connection is made anew: write `connection = \"reuse\"` too";
             reader.faults.fault(&every.place, message);

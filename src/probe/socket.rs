@@ -2,6 +2,7 @@
 
 use std::io;
 use std::net::{IpAddr, SocketAddr, SocketAddrV4, SocketAddrV6};
+use std::sync::Arc;
 use std::time::Duration;
 
 use nix::errno::Errno;
@@ -22,10 +23,12 @@ const RECEIVE_BUFFER_BYTES: usize = 64 * 1024;
 pub(super) struct Dial {
     socket: Socket,
     peer: SocketAddr,
+    /// Who let the kernel choose the source; `None`: it is the check's own.
+    chosen_by: Option<(Arc<Sources>, Option<u32>)>,
 }
 
 impl Dial {
-    pub fn prepare(target: &Target, sources: &Sources) -> Result<Dial, Stop> {
+    pub fn prepare(target: &Target, sources: &Arc<Sources>) -> Result<Dial, Stop> {
         let spec = &target.spec;
         let peer = socket_addr("address", &target.addr, target.port)?;
         let datagrams = matches!(&spec.kind, CheckKind::Dns(dns) if dns.transport == DnsTransport::Udp);
@@ -45,7 +48,8 @@ impl Dial {
             Some(source) => bind(&socket, source, peer)?,
             None => sources.bind(&socket, peer, spec.mark)?,
         }
-        Ok(Dial { socket, peer })
+        let chosen_by = spec.source.is_none().then(|| (Arc::clone(sources), spec.mark));
+        Ok(Dial { socket, peer, chosen_by })
     }
 
     /// What connect() returns is ours (but a refusal), what arrives later is the server's.
@@ -55,10 +59,14 @@ impl Dial {
         {
             return Err(Stop::of_connect_call(&error));
         }
+        let local = self.socket.local_addr().map_err(|e| Stop::of_our_call("getsockname", &e))?.as_socket();
+        if let (Some((sources, mark)), Some(local)) = (&self.chosen_by, local) {
+            sources.left_from(local.ip(), self.peer.ip(), *mark)?;
+        }
         let stream = TcpStream::from_std(self.socket.into()).map_err(|e| Stop::of_our_call("epoll", &e))?;
         stream.writable().await.map_err(|e| Stop::of_our_call("epoll", &e))?;
         match stream.take_error() {
-            Ok(None) if is_peer(stream.local_addr(), self.peer) => Err(met_itself()),
+            Ok(None) if local.is_some_and(|local| is_peer(local, self.peer)) => Err(met_itself()),
             Ok(None) => Ok(stream),
             Ok(Some(error)) => Err(Stop::of_connection(&error, Stage::Connect)),
             Err(error) => Err(Stop::of_our_call("SO_ERROR", &error)),
@@ -69,7 +77,11 @@ impl Dial {
     pub fn connect_udp(self) -> Result<UdpSocket, Stop> {
         self.socket.connect(&self.peer.into()).map_err(|e| Stop::of_connect_call(&e))?;
         let socket = UdpSocket::from_std(self.socket.into()).map_err(|e| Stop::of_our_call("epoll", &e))?;
-        if is_peer(socket.local_addr(), self.peer) { Err(met_itself()) } else { Ok(socket) }
+        let local = socket.local_addr().map_err(|e| Stop::of_our_call("getsockname", &e))?;
+        if let Some((sources, mark)) = &self.chosen_by {
+            sources.left_from(local.ip(), self.peer.ip(), *mark)?;
+        }
+        if is_peer(local, self.peer) { Err(met_itself()) } else { Ok(socket) }
     }
 }
 
@@ -107,8 +119,8 @@ fn met_itself() -> Stop {
     Stop::fail(FailReason::ConnectRefused, "nobody listens (the connection met itself)")
 }
 
-fn is_peer(local: io::Result<SocketAddr>, peer: SocketAddr) -> bool {
-    local.is_ok_and(|local| local.ip() == peer.ip() && local.port() == peer.port())
+fn is_peer(local: SocketAddr, peer: SocketAddr) -> bool {
+    local.ip() == peer.ip() && local.port() == peer.port()
 }
 
 /// Binds the check's `source`.
@@ -162,7 +174,7 @@ mod tests {
             let socket = Socket::new(Domain::for_address(addr), Type::STREAM.nonblocking(), None).unwrap();
             socket.bind(&addr.into()).unwrap();
             let peer = socket.local_addr().unwrap().as_socket().unwrap();
-            let ended = Dial { socket, peer }.connect().await;
+            let ended = Dial { socket, peer, chosen_by: None }.connect().await;
             assert!(matches!(ended, Err(Stop::Fail(FailReason::ConnectRefused, _))), "{addr}: {ended:?}");
         }
     }
