@@ -394,10 +394,7 @@ fn start(policy: &Policy, ledger: Result<Option<Ledger>, String>, now: Now) -> C
         ledger_opens_later: false,
         origin: origin(),
         seed: 1,
-        probe_limit: crate::model::ProbeLimit {
-            in_flight: 100,
-            reason: crate::model::SkipReason::InFlightLimit,
-        },
+        probe_limit: crate::model::ProbeLimit::at(100),
     };
     Controller::new(start, now)
 }

@@ -301,13 +301,6 @@ words! {
     }
 }
 
-/// How many probes may run at one time, and what those that miss a turn by it are counted as.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct ProbeLimit {
-    pub in_flight: usize,
-    pub reason: SkipReason,
-}
-
 words! {
     /// What a probe of a check with `connection = "reuse"` went over.
     Connected {

@@ -5,11 +5,10 @@
 //! whenever it likes (RFC 9112, 9.5): that is no failure, and the probe goes on over a new one within its
 //! deadline. What the server answered counts, over whichever connection it came.
 
-use std::future::poll_fn;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::task::Poll;
+use std::task::{Context, Waker};
 
 use tokio::io::{AsyncRead, ReadBuf};
 use tokio::net::TcpStream;
@@ -100,8 +99,9 @@ impl Leave for TlsStream<TcpStream> {
 
 /// After an exchange: the stream is kept for the next probe, or ends as the check says.
 pub(super) async fn leave(stream: impl Leave, close: Close, trace: &mut Trace) {
-    let StreamOf(stream) = stream.into_stream();
-    let place = if trace.reusable { trace.places.as_ref().and_then(Places::take) } else { None };
+    let StreamOf(mut stream) = stream.into_stream();
+    let reusable = trace.reusable && stream.is_quiet();
+    let place = if reusable { trace.places.as_ref().and_then(Places::take) } else { None };
     match place {
         Some(place) => trace.left = Some(Line { stream, _place: place }),
         None => stream.close(close).await,
@@ -117,17 +117,18 @@ impl Stream {
     }
 
     /// Nothing has come since the last answer: no end, no error, no byte that belongs to no request.
-    async fn is_quiet(&mut self) -> bool {
+    ///
+    /// Nobody is woken by what comes later. The waker of the task that polled last would stay with the
+    /// socket, and keep all of that task's memory for as long as the connection is kept.
+    fn is_quiet(&mut self) -> bool {
+        let mut cx = Context::from_waker(Waker::noop());
         let mut scratch = [0; 16];
-        poll_fn(|cx| {
-            let mut buf = ReadBuf::new(&mut scratch);
-            let polled = match self {
-                Stream::Plain(stream) => Pin::new(stream).poll_read(cx, &mut buf),
-                Stream::Tls(stream) => Pin::new(&mut **stream).poll_read(cx, &mut buf),
-            };
-            Poll::Ready(polled.is_pending())
-        })
-        .await
+        let mut buf = ReadBuf::new(&mut scratch);
+        let polled = match self {
+            Stream::Plain(stream) => Pin::new(stream).poll_read(&mut cx, &mut buf),
+            Stream::Tls(stream) => Pin::new(&mut **stream).poll_read(&mut cx, &mut buf),
+        };
+        polled.is_pending()
     }
 
     async fn exchange(
@@ -154,7 +155,7 @@ impl Prober {
         if let Some(mut line) = kept.line.take() {
             if turn {
                 line.stream.close(target.spec.close).await;
-            } else if line.stream.is_quiet().await {
+            } else if line.stream.is_quiet() {
                 match self.over(line, target, options, tls).await {
                     Ok((mut report, left)) => {
                         kept.line = left;
@@ -196,7 +197,7 @@ impl Prober {
         {
             return Err(Closed);
         }
-        let left = if trace.reusable { Some(line) } else { None };
+        let left = if trace.reusable && line.stream.is_quiet() { Some(line) } else { None };
         let ended = match ended {
             Ok(ended) => ended,
             Err(lag) => trace.timed_out(lag, timeout),

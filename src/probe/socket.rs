@@ -52,8 +52,21 @@ impl Dial {
         Ok(Dial { socket, peer, chosen_by })
     }
 
-    /// What connect() returns is ours (but a refusal), what arrives later is the server's.
+    /// What arrives later than [`Dial::begin`] is the server's.
     pub async fn connect(self) -> Result<TcpStream, Stop> {
+        let (socket, to_itself) = self.begin()?;
+        let stream = TcpStream::from_std(socket.into()).map_err(|e| Stop::of_our_call("epoll", &e))?;
+        stream.writable().await.map_err(|e| Stop::of_our_call("epoll", &e))?;
+        match stream.take_error() {
+            Ok(None) if to_itself => Err(met_itself()),
+            Ok(None) => Ok(stream),
+            Ok(Some(error)) => Err(Stop::of_connection(&error, Stage::Connect)),
+            Err(error) => Err(Stop::of_our_call("SO_ERROR", &error)),
+        }
+    }
+
+    /// What connect() returns is ours (but a refusal). True: the socket is on its way to itself.
+    fn begin(self) -> Result<(Socket, bool), Stop> {
         if let Err(error) = self.socket.connect(&self.peer.into())
             && error.raw_os_error() != Some(Errno::EINPROGRESS as i32)
         {
@@ -63,14 +76,8 @@ impl Dial {
         if let (Some((sources, mark)), Some(local)) = (&self.chosen_by, local) {
             sources.left_from(local.ip(), self.peer.ip(), *mark)?;
         }
-        let stream = TcpStream::from_std(self.socket.into()).map_err(|e| Stop::of_our_call("epoll", &e))?;
-        stream.writable().await.map_err(|e| Stop::of_our_call("epoll", &e))?;
-        match stream.take_error() {
-            Ok(None) if local.is_some_and(|local| is_peer(local, self.peer)) => Err(met_itself()),
-            Ok(None) => Ok(stream),
-            Ok(Some(error)) => Err(Stop::of_connection(&error, Stage::Connect)),
-            Err(error) => Err(Stop::of_our_call("SO_ERROR", &error)),
-        }
+        let to_itself = local.is_some_and(|local| is_peer(local, self.peer));
+        Ok((self.socket, to_itself))
     }
 
     /// Sends nothing yet. What goes wrong here is ours.

@@ -167,7 +167,7 @@ fn a_written_default_changes_nothing() {
             }
         }
     }
-    assert_eq!(compared, 23, "keys with a written default");
+    assert_eq!(compared, 24, "keys with a written default");
 }
 
 #[test]

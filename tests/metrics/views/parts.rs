@@ -99,6 +99,7 @@ pub fn http_options() -> HttpOptions {
         headers: Vec::new(),
         status: vec![(200, 299)],
         body: BodyMatch::Any,
+        fresh_every: None,
     }
 }
 
