@@ -2,6 +2,8 @@
 //! measured in one run, so that the ratio means the same on any machine:
 //! `cargo bench --bench exposition [SERIES]`, by default 100,000 and 1,000,000.
 
+#[path = "exposition/agent.rs"]
+mod agent;
 #[path = "../tests/metrics/parsed.rs"]
 #[expect(dead_code, reason = "the tests use the rest")]
 mod parsed;
@@ -15,9 +17,9 @@ use std::sync::Arc;
 
 use flate2::Compression;
 use flate2::write::GzEncoder;
-use lvs_agent::metrics::{Format, Machinery, encode};
+use lvs_agent::metrics::{Format, Machinery, Selection, encode, encode_selected};
 use lvs_agent::model::View;
-use nix::sys::resource::{UsageWho, getrusage};
+use nix::time::{ClockId, clock_gettime};
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{DescriptorEncoder, text};
 use prometheus_client::metrics::MetricType;
@@ -29,6 +31,8 @@ const REAL_SERVERS: u8 = 10;
 /// The server's own: pieces of this size are compressed and handed on.
 const CHUNK_BYTES: usize = 64 << 10;
 const GZIP_LEVEL: u32 = 1;
+/// `--web.max-requests`, unless it is set.
+const SCRAPES: usize = 40;
 
 fn main() -> io::Result<()> {
     let asked: Vec<usize> = std::env::args().skip(1).filter_map(|arg| arg.parse().ok()).collect();
@@ -42,14 +46,12 @@ fn main() -> io::Result<()> {
 }
 
 fn compare(out: &mut impl Write, addresses: u16, rounds: usize) -> io::Result<()> {
-    let view = Arc::new(views::twins(addresses, REAL_SERVERS));
+    let view = Arc::new(views::numbered(views::twins(addresses, REAL_SERVERS)));
     let machinery = views::machinery();
-    // First, while nothing else is in memory: what one whole gzipped scrape takes above the view.
-    let idle = memory_kib("VmRSS:")?;
-    // Linux resets the peak (proc(5), clear_refs).
-    std::fs::write("/proc/self/clear_refs", "5")?;
-    ours(&view, &machinery, Format::OpenMetrics, true)?;
-    let peak = memory_kib("VmHWM:")?.saturating_sub(idle);
+    let scrape = Scrape { view: &view, machinery: &machinery, max_series: usize::MAX };
+    // First, while nothing else is in memory: what whole gzipped scrapes take above the view.
+    let one = peak_above_idle_mb(|| scrape.encode(Format::OpenMetrics, true).map(drop))?;
+    let forty = peak_above_idle_mb(|| at_one_time(SCRAPES, &scrape))?;
 
     let mut whole = String::new();
     encode(&view, &machinery, Format::OpenMetrics, &mut whole).map_err(io::Error::other)?;
@@ -64,43 +66,95 @@ fn compare(out: &mut impl Write, addresses: u16, rounds: usize) -> io::Result<()
         text::encode(&mut sink, &registry).map_err(io::Error::other)?;
         sink.finish()
     };
+    // As many as there are: it has to count, and leaves nothing out.
+    let counted = Scrape { max_series: series, ..scrape };
 
     writeln!(out, "{series} series, {bytes} bytes of OpenMetrics, least CPU of {rounds} rounds")?;
-    writeln!(out, "  memory of one gzipped scrape above idle: {:.1} MB", peak as f64 / 1024.0)?;
+    writeln!(
+        out,
+        "  memory above idle: one gzipped scrape {one:.1} MB, {SCRAPES} at one time {forty:.1} MB"
+    )?;
+    let mut agent = agent::Loop::holding(&view)?;
+    let mut gzipped = f64::MAX;
     for (name, gzip) in [("gzip 1", true), ("plain", false)] {
-        // In turn, so that what else the machine does falls on all alike; the least of each is its own.
-        let mut least = [f64::MAX; 3];
-        for _ in 0..rounds {
-            for (least, encode) in least.iter_mut().zip([
-                &|| bare(gzip) as io::Result<usize>,
-                &|| ours(&view, &machinery, Format::OpenMetrics, gzip),
-                &|| ours(&view, &machinery, Format::Text004, gzip),
-            ] as [&dyn Fn() -> io::Result<usize>; 3])
-            {
-                let before = cpu_seconds()?;
-                encode()?;
-                *least = least.min(cpu_seconds()? - before);
-            }
+        let costs = least_ms(
+            rounds,
+            [
+                &|| bare(gzip),
+                &|| scrape.encode(Format::OpenMetrics, gzip),
+                &|| scrape.encode(Format::Text004, gzip),
+                &|| counted.encode(Format::OpenMetrics, gzip),
+            ],
+        )?;
+        if gzip {
+            gzipped = costs[0];
         }
-        let [bare, open_metrics, text_004] = least.map(|seconds| seconds * 1e3);
-        writeln!(out, "  {name:7} the crate alone {bare:9.2} ms")?;
-        writeln!(out, "  {name:7} OpenMetrics     {open_metrics:9.2} ms  ratio {:.2}", open_metrics / bare)?;
-        writeln!(out, "  {name:7} text 0.0.4      {text_004:9.2} ms  ratio {:.2}", text_004 / bare)?;
+        for (what, ms) in
+            ["the crate alone", "OpenMetrics", "text 0.0.4", "OpenMetrics, counted"].iter().zip(costs)
+        {
+            writeln!(out, "  {name:7} {what:20} {ms:9.2} ms  ratio {:.2}", ms / costs[0])?;
+        }
     }
-    Ok(())
+    let (ms, mb) = agent.cost_of_a_view(rounds)?;
+    writeln!(out, "  the agent's view {ms:.2} ms, ratio {:.2} of gzip 1; {mb:.1} MB", ms / gzipped)
 }
 
-fn ours(view: &Arc<View>, machinery: &Machinery, format: Format, gzip: bool) -> io::Result<usize> {
-    let mut sink = Sink::new(gzip);
-    encode(view, machinery, format, &mut sink).map_err(io::Error::other)?;
-    sink.finish()
+/// In turn, so that what else the machine does falls on all alike; the least of each is its own.
+fn least_ms<const N: usize>(
+    rounds: usize,
+    encoders: [&dyn Fn() -> io::Result<usize>; N],
+) -> io::Result<[f64; N]> {
+    let mut least = [f64::MAX; N];
+    for _ in 0..rounds {
+        for (least, encode) in least.iter_mut().zip(encoders) {
+            let before = cpu_seconds()?;
+            encode()?;
+            *least = least.min((cpu_seconds()? - before) * 1e3);
+        }
+    }
+    Ok(least)
+}
+
+#[derive(Clone, Copy)]
+struct Scrape<'a> {
+    view: &'a Arc<View>,
+    machinery: &'a Machinery,
+    max_series: usize,
+}
+
+impl Scrape<'_> {
+    fn encode(&self, format: Format, gzip: bool) -> io::Result<usize> {
+        let mut sink = Sink::new(gzip);
+        let mut selection = Selection::default();
+        selection.max_series = self.max_series;
+        encode_selected(self.view, self.machinery, format, &selection, &mut sink)
+            .map_err(io::Error::other)?;
+        sink.finish()
+    }
+}
+
+/// As many gzipped scrapes of one view, each on a thread of its own as the server has them.
+fn at_one_time(scrapes: usize, scrape: &Scrape) -> io::Result<()> {
+    std::thread::scope(|scope| {
+        let threads: Vec<_> =
+            (0..scrapes).map(|_| scope.spawn(|| scrape.encode(Format::OpenMetrics, true))).collect();
+        threads.into_iter().try_for_each(|thread| thread.join().expect("it ends").map(drop))
+    })
+}
+
+/// The most that was in memory while `work` ran, above what was there before.
+fn peak_above_idle_mb(work: impl FnOnce() -> io::Result<()>) -> io::Result<f64> {
+    let idle = memory_kib("VmRSS:")?;
+    // Linux resets the peak (proc(5), clear_refs).
+    std::fs::write("/proc/self/clear_refs", "5")?;
+    work()?;
+    Ok(memory_kib("VmHWM:")?.saturating_sub(idle) as f64 / 1024.0)
 }
 
 /// Of this thread: on a busy machine the clock on the wall says nothing.
 fn cpu_seconds() -> io::Result<f64> {
-    let usage = getrusage(UsageWho::RUSAGE_THREAD)?;
-    let seconds = |time: nix::sys::time::TimeVal| time.tv_sec() as f64 + time.tv_usec() as f64 / 1e6;
-    Ok(seconds(usage.user_time()) + seconds(usage.system_time()))
+    let time = clock_gettime(ClockId::CLOCK_THREAD_CPUTIME_ID)?;
+    Ok(time.tv_sec() as f64 + time.tv_nsec() as f64 / 1e9)
 }
 
 /// A line of /proc/self/status.

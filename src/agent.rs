@@ -8,10 +8,11 @@ mod log;
 mod state;
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot};
+use tokio::task::AbortHandle;
 
 pub use handle::*;
 pub use state::State;
@@ -20,8 +21,8 @@ use crate::addresses::Watcher;
 use crate::failpoint::{self, Point};
 use crate::ipvs::Table;
 use crate::log_lines::together;
-use crate::logic::{Command, Controller, Event, Start, TargetId};
-use crate::model::{HandDone, HandRefused, Mono, ReadFailure, View, WeightChange};
+use crate::logic::{Command, Controller, Event, Start, TargetId, WireId};
+use crate::model::{HandDone, HandRefused, Mono, ReadFailure, Target, View, WeightChange, WireEnd};
 use crate::os::{self, Clock};
 use crate::probe::{Engine, Prober};
 
@@ -31,6 +32,8 @@ const STOP_GRACE: Duration = Duration::from_secs(5);
 
 /// What is due within one of these begins together: to be woken costs as much as a probe.
 const SLOT: Duration = Duration::from_millis(5);
+/// How long a view is shown to those who ask while it is still being shown to others.
+const VIEW_SHARED: Duration = Duration::from_millis(200);
 
 /// What the loop works with.
 pub struct Parts {
@@ -60,8 +63,9 @@ pub enum Ended {
 pub async fn run(parts: Parts) -> Ended {
     let Parts { clock, start, table, prober, addresses, state, mut requests } = parts;
     let managing = start.policy.mode.is_some();
-    // One message at most for the table, the ledger and the addresses each: never full.
-    let (events, mut inbox) = mpsc::channel(8);
+    // One message at most for the table, the ledger and the addresses each; those of tripwires come on
+    // top, and whoever finds it full waits.
+    let (events, mut inbox) = mpsc::channel(64);
     let (engine, mut probed) =
         match Engine::start(&prober, os::probing_threads(), start.probe_limit.in_flight) {
             Ok(started) => started,
@@ -77,6 +81,8 @@ pub async fn run(parts: Parts) -> Ended {
         engine,
         state,
         waiting: Vec::new(),
+        shown: Weak::new(),
+        wires: BTreeMap::new(),
         hands: BTreeMap::new(),
         hands_asked: 0,
     };
@@ -138,8 +144,12 @@ struct Shell {
     prober: Prober,
     engine: Engine,
     state: State,
+    /// The tasks that hold them.
+    wires: BTreeMap<WireId, AbortHandle>,
     /// Who waits for the next view.
     waiting: Vec<oneshot::Sender<Arc<View>>>,
+    /// The last view published, while somebody still has it.
+    shown: Weak<View>,
     /// Who waits for the answer to a request by hand.
     hands: BTreeMap<u64, oneshot::Sender<Result<Vec<HandDone>, HandRefused>>>,
     hands_asked: u64,
@@ -152,6 +162,9 @@ enum TableJob {
 
 impl Shell {
     fn step(&mut self, controller: &mut Controller, event: Event, clock: Clock) {
+        if let Event::WireEnded { wire, .. } = &event {
+            self.wires.remove(wire);
+        }
         let commands = controller.step(event, clock.now());
         let _lines = together();
         for command in commands {
@@ -164,6 +177,15 @@ impl Shell {
             Command::ReadTable => self.send_table(TableJob::Read),
             Command::SetWeights(changes) => self.send_table(TableJob::Set(changes)),
             Command::Probe { id, target } => self.engine.probe(id.0, target),
+            Command::ArmWire { wire, target } => {
+                let held = tokio::spawn(hold(self.prober.clone(), wire, target, self.events.clone()));
+                self.wires.insert(wire, held.abort_handle());
+            }
+            Command::DropWire(wire) => {
+                if let Some(held) = self.wires.remove(&wire) {
+                    held.abort();
+                }
+            }
             Command::SaveLedger { generation, ledger } => {
                 let (state, events) = (self.state.clone(), self.events.clone());
                 tokio::task::spawn_blocking(move || {
@@ -181,6 +203,7 @@ impl Shell {
                 });
             }
             Command::Publish(view) => {
+                self.shown = Arc::downgrade(&view);
                 for reply in self.waiting.drain(..) {
                     // Whoever asked has gone.
                     let _ = reply.send(view.clone());
@@ -188,6 +211,7 @@ impl Shell {
             }
             Command::AnswerHand { id, result } => {
                 // Whoever asked may have gone; what was taken on stays so.
+                self.shown = Weak::new();
                 if let Some(reply) = self.hands.remove(&id) {
                     let _ = reply.send(result);
                 }
@@ -201,6 +225,14 @@ impl Shell {
         if self.table.try_send(job).is_err() {
             tracing::error!("the table's task takes no more work");
         }
+    }
+
+    /// Scrapes at one time show one view: that of 40,000 real servers takes megabytes and milliseconds.
+    /// What was asked for by hand is in every view that is given out after its answer.
+    fn shown(&self, max_age: Duration, clock: Clock) -> Option<Arc<View>> {
+        let view = self.shown.upgrade()?;
+        let age = clock.mono().since(view.now.mono);
+        (age < VIEW_SHARED.min(max_age)).then_some(view)
     }
 
     /// Answers a request; true if it is the end.
@@ -219,6 +251,13 @@ impl Shell {
                 while let Some(request) = next.take().or_else(|| more.try_recv().ok()) {
                     match request {
                         Request::View { max_age, reply } => {
+                            if let Some(view) = self.shown(max_age, clock) {
+                                // Whoever asked has gone.
+                                let _ = reply.send(view);
+                                continue;
+                            }
+                            // While the kernel does not answer, those who asked before have given up.
+                            self.waiting.retain(|waiting| !waiting.is_closed());
                             wanted = Some(wanted.map_or(max_age, |age| age.min(max_age)));
                             self.waiting.push(reply);
                         }
@@ -264,6 +303,7 @@ impl Shell {
                 false
             }
             Request::Reloaded { reloaded, reply } => {
+                self.shown = Weak::new();
                 let event = match reloaded {
                     Some(Reloaded { policy, hash }) => Event::PolicyLoaded { policy, hash },
                     None => Event::PolicyRefused,
@@ -275,6 +315,20 @@ impl Shell {
             Request::Stop => true,
         }
     }
+}
+
+/// The connection of one tripwire, from its beginning to its end.
+async fn hold(prober: Prober, wire: WireId, target: Arc<Target>, events: mpsc::Sender<Event>) {
+    // On the heap while it lasts: there may be one of this task for each real server, at rest.
+    let end = match Box::pin(prober.arm(&target)).await {
+        Ok(connection) => {
+            // Here and below: the loop has ended, nobody wants to know.
+            let _ = events.send(Event::WireArmed(wire)).await;
+            connection.ended().await
+        }
+        Err(trouble) => WireEnd::NotHeld(trouble),
+    };
+    let _ = events.send(Event::WireEnded { wire, end }).await;
 }
 
 /// One probe of each, one after the other.
@@ -332,6 +386,8 @@ fn spawn_table(mut table: Table, events: mpsc::Sender<Event>) -> mpsc::Sender<Ta
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::ScopedAddr;
+    use crate::status::samples::check;
 
     #[test]
     fn what_is_due_waits_for_the_end_of_its_slot() {
@@ -339,5 +395,16 @@ mod tests {
         for (due, begins) in [(0, 0), (1, 5000), (4999, 5000), (5000, 5000), (5001, 10_000)] {
             assert_eq!(end_of_slot(at(due)), at(begins), "{due} us");
         }
+    }
+
+    #[test]
+    fn a_tripwire_at_rest_is_small() {
+        let addr = ScopedAddr { addr: [127, 0, 0, 1].into(), zone: None };
+        let target = Arc::new(Target { spec: check("web").spec.clone(), addr, port: 80 });
+        let (events, _inbox) = mpsc::channel(1);
+        let wire = WireId { target: TargetId(1), turn: 1 };
+        let task = hold(Prober::new(Clock::start()), wire, target, events);
+        let bytes = std::mem::size_of_val(&task);
+        assert!(bytes <= 1024, "{bytes} bytes");
     }
 }

@@ -11,6 +11,7 @@ mod screen;
 pub mod status;
 #[cfg(test)]
 mod tests;
+pub mod trust;
 
 use std::path::PathBuf;
 

@@ -8,6 +8,7 @@ mod check;
 mod dialogue;
 mod dns;
 mod fingerprint;
+mod grpc;
 mod http;
 mod keys;
 mod pattern;

@@ -29,7 +29,7 @@ mod write;
 #[cfg(test)]
 mod encode;
 #[cfg(test)]
-mod fake;
+pub(crate) mod fake;
 #[cfg(test)]
 mod fixtures;
 

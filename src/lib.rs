@@ -15,4 +15,5 @@ pub mod os;
 pub mod probe;
 pub mod state_file;
 pub mod status;
+mod tls;
 pub mod web;

@@ -1,16 +1,27 @@
-//! Many lines with one system call: a mass failure has thousands of them in one step of the loop.
+//! Many lines with one system call and one look at the clock: a mass failure has thousands of them in one
+//! step of the loop.
 
 use std::cell::RefCell;
+use std::fmt;
 use std::io::{self, Write};
 
 use tracing_subscriber::fmt::MakeWriter;
+use tracing_subscriber::fmt::format::Writer;
+use tracing_subscriber::fmt::time::{FormatTime, SystemTime};
 
 /// Lines are written at the latest when there are so many bytes of them.
 const LIMIT: usize = 64 << 10;
 
+#[derive(Default)]
+struct Collected {
+    lines: Vec<u8>,
+    /// The time that all of them carry.
+    time: Option<String>,
+}
+
 thread_local! {
     /// `None`: each line goes out by itself.
-    static LINES: RefCell<Option<Vec<u8>>> = const { RefCell::new(None) };
+    static LINES: RefCell<Option<Collected>> = const { RefCell::new(None) };
 }
 
 /// Until it is dropped this thread's lines are collected. It must not be held over an await.
@@ -29,9 +40,9 @@ pub fn together() -> Together {
 
 impl Drop for Together {
     fn drop(&mut self) {
-        let lines = LINES.take().unwrap_or_default();
+        let collected = LINES.take().unwrap_or_default();
         // Where even standard error is gone, nothing is left to say it with.
-        let _ = io::stderr().write_all(&lines);
+        let _ = io::stderr().write_all(&collected.lines);
     }
 }
 
@@ -50,8 +61,8 @@ impl Write for Lines {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         LINES.with_borrow_mut(|lines| match lines {
             None => io::stderr().write(bytes),
-            Some(lines) => {
-                collect(lines, bytes, &mut io::stderr())?;
+            Some(collected) => {
+                collect(&mut collected.lines, bytes, &mut io::stderr())?;
                 Ok(bytes.len())
             }
         })
@@ -59,6 +70,23 @@ impl Write for Lines {
 
     fn flush(&mut self) -> io::Result<()> {
         Ok(()) // a line is out, or waits for those that follow
+    }
+}
+
+/// The time of a line: what is collected is of one moment, its first line's.
+pub struct Moment;
+
+impl FormatTime for Moment {
+    fn format_time(&self, out: &mut Writer<'_>) -> fmt::Result {
+        LINES.with_borrow_mut(|lines| match lines {
+            None => SystemTime.format_time(out),
+            Some(Collected { time: Some(time), .. }) => out.write_str(time),
+            Some(Collected { time, .. }) => {
+                let mut text = String::new();
+                SystemTime.format_time(&mut Writer::new(&mut text))?;
+                out.write_str(time.insert(text))
+            }
+        })
     }
 }
 
@@ -106,6 +134,22 @@ mod tests {
         assert!(collect(&mut lines, b"y\n", &mut Broken).is_err());
         collect(&mut lines, b"z\n", &mut Broken).unwrap();
         assert_eq!(lines, b"z\n");
+    }
+
+    #[test]
+    fn what_is_collected_is_of_one_moment() {
+        let time = || {
+            let mut text = String::new();
+            Moment.format_time(&mut Writer::new(&mut text)).unwrap();
+            text
+        };
+        let alone = time();
+        assert_eq!((alone.len(), &alone[10..11]), ("2026-01-31T23:59:59.123456Z".len(), "T"));
+        let together = together();
+        let first = time();
+        assert_eq!(time(), first);
+        drop(together);
+        while time() == first {}
     }
 
     #[test]

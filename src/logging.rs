@@ -9,7 +9,7 @@ use tracing_subscriber::fmt::format::{DefaultFields, Full, Writer};
 use tracing_subscriber::fmt::{self, FmtContext, FormatEvent};
 use tracing_subscriber::registry::LookupSpan;
 
-use crate::log_lines::Lines;
+use crate::log_lines::{Lines, Moment};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum Level {
@@ -47,7 +47,7 @@ pub fn start(args: LogArgs) {
     };
     // The libraries' own lines say nothing that an outcome does not.
     let filter = EnvFilter::new(format!("error,lvs_agent={level}"));
-    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(Lines);
+    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(Lines).with_timer(Moment);
     match args.format {
         Format::Text if in_journal() => {
             builder

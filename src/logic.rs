@@ -4,6 +4,7 @@
 //! `health` turns probe results into verdicts, `schedule` says what is due, `plan` what to change
 //! and what to hold, `batch` how much of that one cycle makes, `writes` brings it to the kernel,
 //! `guard` says whether to trust what we see, `steady` how fast what we took comes back (`ramp`, `flap`).
+//! `tripwire` has the probes come at once where a connection says that something happened.
 //! `table` takes in what was read, `seen` and `signs` what a weight meant, `contest` who else writes it.
 //! `ledger` remembers the weights we took (`keeper`: what of that is on disk, `reopen`: when there was
 //! none) and the wishes of operators (`hand`); `pause` notices time that passed without us, `stop`
@@ -65,12 +66,15 @@ mod tests_signs;
 mod tests_stop;
 #[cfg(test)]
 mod tests_time;
+#[cfg(test)]
+mod tests_tripwire;
+mod tripwire;
 mod vips;
 #[cfg(test)]
 mod world;
 mod writes;
 
 pub use controller::{Controller, Start};
-pub use event::{Command, Event, Note, TargetId};
+pub use event::{Command, Event, Note, TargetId, WireId};
 pub use guard::Tally;
 pub use ledger::{Entry, EntryState, LapseReason, Ledger, Origin, Raise, TakenBy, Wish, WishKind};

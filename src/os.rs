@@ -1,10 +1,13 @@
 //! What is the operating system's: clocks, signals, limits, capabilities, sd_notify.
 
 use std::io;
+use std::os::fd::BorrowedFd;
 use std::time::{Duration, Instant, SystemTime};
 
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use nix::time::{ClockId, clock_gettime};
+use tokio::io::Interest;
+use tokio::io::unix::AsyncFd;
 use tokio::signal::unix;
 
 use crate::model::{Mono, Now, Wall};
@@ -46,6 +49,13 @@ impl Clock {
     }
 }
 
+/// Waits until there is something to read; registered with the runtime's reactor for this one wait.
+#[expect(deprecated, reason = "the borrowed fd outlives its registration; the successor is an unsafe fn")]
+pub async fn readable(fd: BorrowedFd<'_>) -> io::Result<()> {
+    let fd = AsyncFd::with_interest(fd, Interest::READABLE)?;
+    fd.readable().await?.retain_ready();
+    Ok(())
+}
 /// Some 10,000 TLS handshakes a second.
 const MOST_PROBING_THREADS: usize = 4;
 

@@ -9,7 +9,9 @@ mod dns;
 mod engine;
 #[cfg(test)]
 pub mod fixtures;
+mod grpc;
 mod http;
+mod http2;
 mod kept;
 mod meter;
 mod proxy;
@@ -20,8 +22,11 @@ mod tcp;
 #[cfg(test)]
 mod tests;
 mod tls;
+mod tripwire;
 mod trust;
 mod verify;
+
+pub use tripwire::Wire;
 
 use std::collections::BTreeSet;
 use std::net::IpAddr;
@@ -33,8 +38,8 @@ use tokio::net::TcpStream;
 use tokio::time::{Instant, timeout_at};
 
 use crate::model::{
-    ChainExpiry, CheckKind, Close, Dialogue, DnsOptions, DnsTransport, FailReason, HttpOptions, LocalReason,
-    Mono, Outcome, Phases, ProbeReport, ProxyProtocol, Target,
+    ChainExpiry, CheckKind, Close, Dialogue, DnsOptions, DnsTransport, FailReason, HttpOptions, HttpVersion,
+    LocalReason, Mono, Outcome, Phases, ProbeReport, ProxyProtocol, Target,
 };
 use crate::os::Clock;
 pub use engine::{Ended, Engine};
@@ -43,7 +48,7 @@ use kept::{Line, Places};
 use reason::{Stop, printable};
 use socket::Dial;
 use source::Sources;
-use trust::{Session, Trust};
+use trust::{Alpn, Session, Trust};
 
 /// A probe that waits looks so often whether its time is kept.
 const LOOKS: u32 = 10;
@@ -139,12 +144,29 @@ impl Prober {
             CheckKind::Tcp => Protocol::Tcp,
             CheckKind::Dialogue(dialogue) => Protocol::Dialogue(dialogue),
             CheckKind::Dns(options) => Protocol::Dns(options),
-            CheckKind::Tls(tls) => Protocol::Tls(self.trust.session(tls, None, addr, false).await?),
+            CheckKind::Tls(tls) => Protocol::Tls(self.trust.session(tls, None, addr, None).await?),
+            CheckKind::Http(options) if options.version == HttpVersion::V2 => {
+                Protocol::Http2(None, Box::new(http2::Asked::page(options, addr, port, false)?))
+            }
+            CheckKind::Https(options, tls) if options.version == HttpVersion::V2 => {
+                let session =
+                    self.trust.session(tls, options.host.as_deref(), addr, Some(Alpn::Http2)).await?;
+                Protocol::Http2(Some(session), Box::new(http2::Asked::page(options, addr, port, true)?))
+            }
+            CheckKind::Grpc(options) => {
+                Protocol::Http2(None, Box::new(http2::Asked::health(options, target, false)?))
+            }
+            CheckKind::Grpcs(options, tls) => {
+                let session =
+                    self.trust.session(tls, options.host.as_deref(), addr, Some(Alpn::Http2)).await?;
+                Protocol::Http2(Some(session), Box::new(http2::Asked::health(options, target, true)?))
+            }
             CheckKind::Http(options) => {
                 Protocol::Http(http::request(options, addr, port, false, keep)?, options)
             }
             CheckKind::Https(options, tls) => {
-                let session = self.trust.session(tls, options.host.as_deref(), addr, true).await?;
+                let session =
+                    self.trust.session(tls, options.host.as_deref(), addr, Some(Alpn::Http1)).await?;
                 Protocol::Https(session, http::request(options, addr, port, true, keep)?, options)
             }
         };
@@ -165,6 +187,7 @@ enum Protocol<'a> {
     Tls(Session),
     Http(http::ProbeRequest, &'a HttpOptions),
     Https(Session, http::ProbeRequest, &'a HttpOptions),
+    Http2(Option<Session>, Box<http2::Asked<'a>>),
 }
 
 /// A probe ready to start.
@@ -204,6 +227,9 @@ impl Attempt<'_> {
             }
             Protocol::Https(session, request, options) => {
                 Box::pin(probe_https(stream, session, request, options, self.close, trace)).await
+            }
+            Protocol::Http2(session, asked) => {
+                Box::pin(http2::probe(stream, session, *asked, self.close, trace)).await
             }
         }
     }

@@ -176,6 +176,19 @@ pub struct CheckStatus {
     /// The certificates that the server presented last; only where it presented some.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub certificate: Option<CertificateStatus>,
+    /// Only where the check has one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tripwire: Option<TripwireStatus>,
+}
+
+/// The idle connection whose end has the server probed at once.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TripwireStatus {
+    /// It is held now.
+    pub armed: bool,
+    pub trips: u64,
+    /// Why it is of little use: `closed`, `refused`, `talks`, `fd_limit`, `local_error`.
+    pub degraded: Option<Word>,
 }
 
 /// Of the chain as presented, the certificate that ends first.

@@ -7,6 +7,8 @@
 
 use std::path::{Path, PathBuf};
 
+#[path = "observability/alert_links.rs"]
+mod alert_links;
 #[path = "observability/alertmanager.rs"]
 mod alertmanager;
 #[path = "observability/answers.rs"]
@@ -23,6 +25,8 @@ mod dashboards;
 mod fleet;
 #[path = "observability/flow.rs"]
 mod flow;
+#[path = "observability/grafana.rs"]
+mod grafana;
 #[path = "observability/layout.rs"]
 mod layout;
 #[path = "observability/links.rs"]
@@ -31,6 +35,8 @@ mod links;
 mod lint;
 #[path = "observability/mutations.rs"]
 mod mutations;
+#[path = "observability/pictures.rs"]
+mod pictures;
 #[path = "observability/prometheus.rs"]
 mod prometheus;
 #[path = "observability/promql.rs"]
@@ -43,6 +49,8 @@ mod rule_tests;
 mod rules;
 #[path = "observability/runbooks.rs"]
 mod runbooks;
+#[path = "observability/usage.rs"]
+mod usage;
 
 fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))

@@ -16,7 +16,8 @@ use nix::unistd::{Uid, setuid};
 
 fn target(addr: SocketAddr, mark: Option<u32>) -> Target {
     let second = Duration::from_secs(60);
-    let pace = Pace { interval: second, timeout: second, fast_interval: second, rise: 1, fall: 1 };
+    let pace =
+        Pace { interval: second, timeout: second, fast_interval: second, rise: 1, fall: 1, tripwire: false };
     let (kind, close) = (CheckKind::Tcp, Close::Rst);
     let spec =
         CheckSpec { kind, port: None, address: None, source: None, mark, proxy_protocol: None, close, pace };

@@ -49,7 +49,7 @@ const PURE: [&str; 4] = ["model", "logic", "config", "metrics"];
 
 /// Who may import whom: `config → model ← logic`, the shell sees all, nobody sees the shell. An arrow
 /// that nobody uses any more is to go from here.
-const ARROWS: [(&str, &[&str]); 17] = [
+const ARROWS: [(&str, &[&str]); 18] = [
     ("model", &[]),
     ("logic", &["model"]),
     ("config", &["model"]),
@@ -58,15 +58,16 @@ const ARROWS: [(&str, &[&str]); 17] = [
     ("failpoint", &[]),
     ("log_lines", &[]),
     ("ipvs", &["failpoint", "model", "os"]),
-    ("probe", &["model", "os"]),
+    ("tls", &[]),
+    ("probe", &["model", "os", "tls"]),
     ("state_file", &["failpoint", "logic", "model"]),
-    ("addresses", &["model"]),
+    ("addresses", &["model", "os"]),
     (
         "agent",
         &["addresses", "failpoint", "ipvs", "log_lines", "logic", "model", "os", "probe", "state_file"],
     ),
     ("status", &["agent", "model"]),
-    ("web", &["agent", "metrics", "model", "status"]),
+    ("web", &["agent", "metrics", "model", "status", "tls"]),
     ("logging", &["cli", "log_lines"]),
     (
         "cli",
@@ -128,7 +129,7 @@ fn walk(directory: &Path) -> Vec<String> {
         let path = entry.expect("an entry").path();
         let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
         match (path.is_dir(), name) {
-            (true, "target" | ".git") => {}
+            (true, "target" | ".git" | "node_modules") => {}
             (true, _) => found.extend(walk(&path)),
             (false, _) => {
                 let relative = path.strip_prefix(root()).expect("below the root");

@@ -7,8 +7,6 @@ use std::pin::Pin;
 
 use netlink_sys::{Socket, SocketAddr, protocols::NETLINK_ROUTE};
 use nix::sys::socket::{MsgFlags, setsockopt, sockopt};
-use tokio::io::Interest;
-use tokio::io::unix::AsyncFd;
 
 use super::wire;
 
@@ -89,14 +87,6 @@ impl Port for RoutePort {
     }
 
     fn readable(&self) -> Pin<Box<dyn Future<Output = io::Result<()>> + Send + '_>> {
-        #[expect(
-            deprecated,
-            reason = "the borrowed fd outlives its registration; the successor is an unsafe fn"
-        )]
-        Box::pin(async {
-            let socket = AsyncFd::with_interest(self.socket.as_fd(), Interest::READABLE)?;
-            socket.readable().await?.retain_ready();
-            Ok(())
-        })
+        Box::pin(crate::os::readable(self.socket.as_fd()))
     }
 }

@@ -1,9 +1,9 @@
 //! Decisions as log lines: values are fields, not text.
 
-use tracing::{error, info, warn};
+use tracing::{debug, error, info, warn};
 
 use crate::logic::{Note, Tally};
-use crate::model::{HeldReason, OnFailure, ipvsadm_line};
+use crate::model::{DestKey, HeldReason, OnFailure, Target, ipvsadm_line};
 
 pub fn note(note: &Note) {
     match note {
@@ -13,6 +13,12 @@ pub fn note(note: &Note) {
         Note::WeightChanged { change, direction } => {
             let (service, dest) = (change.service, change.dest);
             info!(virtual_server = %service, real_server = %dest, from = %change.from, to = %change.to, "weight set: {direction}");
+        }
+        Note::Tripped { target } => {
+            debug!(probed = %probed(target), kind = target.spec.kind.as_str(), "the tripwire's connection ended: probing at once");
+        }
+        Note::TripwireDegraded { target, trouble } => {
+            warn!(probed = %probed(target), kind = target.spec.kind.as_str(), reason = %trouble, "the tripwire cannot be held for long: a failure is found by probes at their interval, mostly");
         }
         Note::WriteFailed { change, cause } => {
             let (service, dest) = (change.service, change.dest);
@@ -137,4 +143,8 @@ pub fn note(note: &Note) {
             warn!(virtual_server = %service, real_server = %dest, %owed, mend, "an earlier run took this weight, and the configuration does not let the agent give it back");
         }
     }
+}
+
+fn probed(target: &Target) -> DestKey {
+    DestKey { addr: target.addr.addr, port: target.port }
 }

@@ -16,6 +16,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tokio::net::UnixStream;
 
+use super::trust::Trust;
 use crate::status::{ApiError, DrainRequest, HandAnswer, ProbeAnswer, ProbeRequest, Status, UndrainRequest};
 
 const MAX_ANSWER_BYTES: usize = 64 << 20;
@@ -144,7 +145,7 @@ fn broken(socket: &Path, error: &(dyn Error + 'static)) -> LocalError {
 }
 
 /// An error with its causes, each said once.
-fn chain(error: &(dyn Error + 'static)) -> String {
+pub(super) fn chain(error: &(dyn Error + 'static)) -> String {
     let mut text = error.to_string();
     let mut cause = error.source();
     while let Some(error) = cause {
@@ -203,8 +204,8 @@ impl fmt::Debug for AgentUrl {
 }
 
 /// The status of another director's agent; the error says what went wrong, not where.
-pub async fn remote_status(agent: &AgentUrl) -> Result<Status, String> {
-    let client = remote_client(agent)?;
+pub async fn remote_status(agent: &AgentUrl, trust: &Trust) -> Result<Status, String> {
+    let client = remote_client(agent, trust)?;
     // reqwest turns the user and password of the URL into basic auth.
     let sent = client.get(agent.status_url()).send().await;
     let mut response = sent.map_err(remote_error)?;
@@ -222,17 +223,18 @@ pub async fn remote_status(agent: &AgentUrl) -> Result<Status, String> {
     serde_json::from_slice(&body).map_err(|error| format!("its answer is no status of an lvs-agent: {error}"))
 }
 
-fn remote_client(agent: &AgentUrl) -> Result<reqwest::Client, String> {
+fn remote_client(agent: &AgentUrl, trust: &Trust) -> Result<reqwest::Client, String> {
     let mut builder = reqwest::Client::builder()
         .user_agent(concat!("lvs-agent/", env!("CARGO_PKG_VERSION")))
         .timeout(REMOTE_TIMEOUT)
         // The API redirects nowhere, and a proxy of the environment is for the world outside.
         .redirect(reqwest::redirect::Policy::none())
         .no_proxy();
-    if agent.0.scheme() == "http" {
+    builder = match agent.0.scheme() {
         // No certificates are needed, so a machine that has none is good enough.
-        builder = builder.tls_certs_only(std::iter::empty());
-    }
+        "http" => builder.tls_certs_only(std::iter::empty()),
+        _ => trust.apply(builder),
+    };
     builder.build().map_err(remote_error)
 }
 
@@ -240,5 +242,13 @@ fn remote_error(error: reqwest::Error) -> String {
     if error.is_timeout() {
         return format!("it did not answer within {} s", REMOTE_TIMEOUT.as_secs());
     }
-    chain(&error.without_url())
+    let text = chain(&error.without_url());
+    // What rustls calls the two that have a way out here.
+    if text.contains("UnknownIssuer") {
+        return format!("{text}; name its authority with --ca-file");
+    }
+    if text.contains("CertificateRequired") {
+        return format!("{text}; it wants one from you: --client-cert and --client-key");
+    }
+    text
 }

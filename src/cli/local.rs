@@ -44,6 +44,7 @@ pub async fn probe(args: &probe::ProbeArgs, none: &NoAgent, screen: &mut Screen<
         origin: Origin { boot_id: String::new(), table: String::new() },
         seed: 0,
         probe_limit: ProbeLimit::at(1),
+        wires_limit: 0,
     };
     // The controller knows what a check means for a real server; its commands are not carried out.
     let mut controller = Controller::new(start, clock.now());

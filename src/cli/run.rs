@@ -199,6 +199,7 @@ pub async fn serve(
         origin: origin.clone(),
         seed: os::director_seed(),
         probe_limit: files.probes,
+        wires_limit: files.wires,
     };
     let (handle, requests) = Handle::new();
     // The demo has no file to read again; a terminal that is closed ends it.

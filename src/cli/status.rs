@@ -8,7 +8,8 @@ use std::io;
 use serde::Serialize;
 use tokio::task::JoinSet;
 
-use super::client::{AgentUrl, LocalError, NoAgent, local_status, remote_status};
+use super::client::{AgentUrl, LocalError, NoAgent, chain, local_status, remote_status};
+use super::trust::{TlsFiles, Trust};
 use super::{ControlSocket, Screen, exit};
 use crate::model::ServiceKey;
 use crate::status::{Status, VirtualServerStatus};
@@ -25,6 +26,8 @@ pub struct StatusArgs {
     /// Another director's agent, https://user:password@d2:10190; may be repeated, and shows where they disagree
     #[arg(long = "agent", value_name = "URL")]
     pub agents: Vec<AgentUrl>,
+    #[command(flatten)]
+    pub tls: TlsFiles,
     #[command(flatten)]
     pub control: ControlSocket,
 }
@@ -87,7 +90,14 @@ struct Director {
 }
 
 async fn directors(args: &StatusArgs, screen: &mut Screen<'_>) -> u8 {
-    let mut directors = ask_all(&args.agents).await;
+    let trust = match args.tls.load() {
+        Ok(trust) => trust,
+        Err(error) => {
+            screen.complain(&chain(&error));
+            return exit::UNAVAILABLE;
+        }
+    };
+    let mut directors = ask_all(&args.agents, &trust).await;
     if let Some(wanted) = &args.virtual_server {
         let mut known: Vec<String> = Vec::new();
         let mut found = false;
@@ -121,10 +131,11 @@ struct Report<'a> {
 }
 
 /// All at once, answers in the order asked.
-async fn ask_all(agents: &[AgentUrl]) -> Vec<Director> {
+async fn ask_all(agents: &[AgentUrl], trust: &Trust) -> Vec<Director> {
     let mut asked = JoinSet::new();
     for (at, agent) in agents.iter().cloned().enumerate() {
-        asked.spawn(async move { (at, remote_status(&agent).await) });
+        let trust = trust.clone();
+        asked.spawn(async move { (at, remote_status(&agent, &trust).await) });
     }
     let mut directors: Vec<Director> = agents
         .iter()

@@ -3,6 +3,7 @@
 mod client;
 mod drain;
 mod probe;
+mod slow_kernel;
 mod status;
 
 use std::path::Path;

@@ -11,10 +11,11 @@ use super::keys::{self, CheckType};
 use super::problem::{Faults, Place, quote};
 use super::reader::{Bad, Placed, Reader, join};
 use super::tls::Files;
-use super::values::{duration, name, number, port, text, word};
-use super::{address, dialogue, dns, http, tls};
+use super::values::{boolean, duration, name, number, port, text, word};
+use super::{address, dialogue, dns, grpc, http, tls};
 use crate::model::{
-    Check, CheckKind, CheckSpec, Close, Family, HttpOptions, Pace, ProxyProtocol, ScopedAddr, TlsOptions,
+    Check, CheckKind, CheckSpec, Close, Family, GrpcOptions, HttpOptions, Pace, ProxyProtocol, ScopedAddr,
+    TlsOptions,
 };
 
 pub(super) const MAX_CHECKS: usize = 1000;
@@ -45,6 +46,7 @@ pub(super) struct PaceKeys {
     fast_interval: Option<Placed<Duration>>,
     rise: Option<u32>,
     fall: Option<u32>,
+    tripwire: Option<bool>,
 }
 
 pub(super) fn read_defaults(table: &Placed<&DeTable<'_>>, faults: &mut Faults) -> PaceKeys {
@@ -108,8 +110,9 @@ fn read_check(
     let check_type = check_type.map(|placed| placed.value);
     let dns = dns::read(check_type, &mut reader);
     let (http, host_place) = http::read(&mut reader);
+    let grpc_service = grpc::service(&mut reader);
     let tls = tls::read(&mut reader, files);
-    if check_type == Some(CheckType::Https) {
+    if matches!(check_type, Some(CheckType::Https | CheckType::Grpcs)) {
         require_certifiable_host(&http, &tls, host_place.as_ref(), reader.faults);
     }
     reader.finish();
@@ -122,6 +125,8 @@ fn read_check(
         CheckType::Tls => CheckKind::Tls(tls),
         CheckType::Http => CheckKind::Http(http),
         CheckType::Https => CheckKind::Https(http, tls),
+        CheckType::Grpc => CheckKind::Grpc(GrpcOptions { service: grpc_service, host: http.host }),
+        CheckType::Grpcs => CheckKind::Grpcs(GrpcOptions { service: grpc_service, host: http.host }, tls),
     };
     let close = close.unwrap_or(match kind {
         CheckKind::Tcp if proxy_protocol.is_none() => Close::Rst,
@@ -130,18 +135,14 @@ fn read_check(
         | CheckKind::Dns(_)
         | CheckKind::Tls(_)
         | CheckKind::Http(_)
-        | CheckKind::Https(..) => Close::Fin,
+        | CheckKind::Https(..)
+        | CheckKind::Grpc(_)
+        | CheckKind::Grpcs(..) => Close::Fin,
     });
-    let spec = CheckSpec {
-        kind,
-        port,
-        address,
-        source,
-        mark,
-        close,
-        proxy_protocol,
-        pace: pace_keys.resolve(defaults),
-    };
+    let pace = pace_keys.resolve(defaults);
+    // Inherited, it is for those that can have it.
+    let pace = Pace { tripwire: pace.tripwire && kind.may_have_tripwire(), ..pace };
+    let spec = CheckSpec { kind, port, address, source, mark, close, proxy_protocol, pace };
     Some(Arc::new(Check { name: name.to_owned(), spec: Arc::new(spec) }))
 }
 
@@ -215,6 +216,7 @@ impl PaceKeys {
             rise: reader.optional("rise", number(RUN)),
             fall: reader.optional("fall", number(RUN)),
             fast_interval: reader.placed("fast-interval", duration(INTERVAL)),
+            tripwire: reader.optional("tripwire", boolean),
         }
     }
 
@@ -230,6 +232,7 @@ impl PaceKeys {
                 .unwrap_or(DEFAULT_FAST_INTERVAL.min(interval)),
             rise: self.rise.or(defaults.rise).unwrap_or(DEFAULT_RISE),
             fall: self.fall.or(defaults.fall).unwrap_or(DEFAULT_FALL),
+            tripwire: self.tripwire.or(defaults.tripwire).unwrap_or(false),
         }
     }
 

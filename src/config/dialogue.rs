@@ -44,7 +44,13 @@ pub(super) fn greeting(check_type: &Placed<CheckType>, reader: &mut Reader<'_, '
         CheckType::Redis => Speech::Redis,
         CheckType::Mysql => Speech::Mysql,
         CheckType::Postgres => Speech::Postgres,
-        CheckType::Tcp | CheckType::Tls | CheckType::Http | CheckType::Https | CheckType::Dns => Speech::Own,
+        CheckType::Tcp
+        | CheckType::Tls
+        | CheckType::Http
+        | CheckType::Https
+        | CheckType::Grpc
+        | CheckType::Grpcs
+        | CheckType::Dns => Speech::Own,
     };
     match Dialogue::greeting(speech)? {
         Ok(dialogue) => Some(dialogue),

@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use super::Settings;
 use crate::model::{
-    BodyMatch, Check, CheckKind, ClientCertificate, Dialogue, DnsOptions, Expect, HttpOptions, Pace, PemFile,
-    Policy, ScopedAddr, ServicePolicy, TlsOptions,
+    BodyMatch, Check, CheckKind, ClientCertificate, Dialogue, DnsOptions, Expect, GrpcOptions, HttpOptions,
+    HttpVersion, Pace, PemFile, Policy, ScopedAddr, ServicePolicy, TlsOptions,
 };
 
 /// 48 bits: exact in the double of a metric's value. It must be the same on every machine and in
@@ -131,6 +131,11 @@ impl Writer {
                 self.http(http);
                 self.tls(tls);
             }
+            CheckKind::Grpc(grpc) => self.grpc(grpc),
+            CheckKind::Grpcs(grpc, tls) => {
+                self.grpc(grpc);
+                self.tls(tls);
+            }
         }
         self.option(port.as_ref(), |w, port| w.number(u64::from(*port)));
         self.option(address.as_ref(), Writer::address);
@@ -145,12 +150,15 @@ impl Writer {
             self.text("proxy-protocol");
             self.text(version.as_str());
         }
-        let Pace { interval, timeout, fast_interval, rise, fall } = pace;
+        let Pace { interval, timeout, fast_interval, rise, fall, tripwire } = pace;
         self.duration(*interval);
         self.duration(*timeout);
         self.duration(*fast_interval);
         self.number(u64::from(*rise));
         self.number(u64::from(*fall));
+        if *tripwire {
+            self.text("tripwire");
+        }
     }
 
     fn address(&mut self, address: &ScopedAddr) {
@@ -187,7 +195,7 @@ impl Writer {
     }
 
     fn http(&mut self, http: &HttpOptions) {
-        let HttpOptions { method, path, host, headers, status, body, fresh_every } = http;
+        let HttpOptions { version, method, path, host, headers, status, body, fresh_every } = http;
         self.text(method);
         self.text(path);
         self.option(host.as_ref(), |w, host| w.text(host));
@@ -213,7 +221,21 @@ impl Writer {
                 self.text(regex.as_str());
             }
         }
-        self.option(fresh_every.as_ref(), |w, every| w.number(u64::from(*every)));
+        // As if the keys were not there: what a configuration without them meant before, it still means.
+        if let Some(every) = fresh_every {
+            self.text("fresh-every");
+            self.number(u64::from(*every));
+        }
+        match version {
+            HttpVersion::V1 => {}
+            HttpVersion::V2 => self.text("http-version 2"),
+        }
+    }
+
+    fn grpc(&mut self, grpc: &GrpcOptions) {
+        let GrpcOptions { service, host } = grpc;
+        self.text(service);
+        self.option(host.as_ref(), |w, host| w.text(host));
     }
 
     fn tls(&mut self, tls: &TlsOptions) {

@@ -5,7 +5,7 @@ use toml::de::DeValue;
 use super::problem::{Place, quote};
 use super::reader::{Bad, Placed, Reader, join};
 use super::values::{number, text, word};
-use crate::model::{BodyMatch, BodyRegex, HttpOptions};
+use crate::model::{BodyMatch, BodyRegex, HttpOptions, HttpVersion};
 
 /// Of a connection that nobody makes anew nobody knows whether it can be made: at most 999 in a row are kept ones.
 const FRESH_EVERY: std::ops::RangeInclusive<u32> = 2..=1000;
@@ -35,16 +35,19 @@ const OWN_HEADERS: &[&str] = &[
 
 /// The options, and where `host` stands if it is written.
 pub(super) fn read(reader: &mut Reader<'_, '_>) -> (HttpOptions, Option<Place>) {
+    let version =
+        |value: &DeValue<'_>| word(value, HttpVersion::from_word, HttpVersion::ALL.map(HttpVersion::as_str));
+    let version = reader.optional("http-version", version).unwrap_or(HttpVersion::V1);
     let path = reader.optional("path", path);
     let host = reader.placed("host", host);
     let method = reader.optional("method", method).unwrap_or_else(|| "GET".to_owned());
     let headers = headers(reader);
     let status = status(reader);
     let body = body(reader, &method);
-    let fresh_every = connection(reader);
+    let fresh_every = connection(reader, version);
     let (host, host_place) = host.map(|h| (h.value, h.place)).unzip();
     let path = path.unwrap_or_else(|| "/".to_owned());
-    (HttpOptions { method, path, host, headers, status, body, fresh_every }, host_place)
+    (HttpOptions { version, method, path, host, headers, status, body, fresh_every }, host_place)
 }
 
 /// The host without the port of `host`: the name that a certificate is for.
@@ -192,12 +195,18 @@ fn status_range(value: &DeValue<'_>) -> Result<(u16, u16), Bad> {
 }
 
 /// `None`: a new connection for each probe.
-fn connection(reader: &mut Reader<'_, '_>) -> Option<u32> {
-    let reuse = reader.optional("connection", |value| {
+fn connection(reader: &mut Reader<'_, '_>, version: HttpVersion) -> Option<u32> {
+    let reuse = reader.placed("connection", |value| {
         word(value, |word| ["fresh", "reuse"].into_iter().find(|w| *w == word), ["fresh", "reuse"])
     });
     let fresh_every = reader.placed("fresh-every", number(FRESH_EVERY));
-    match (reuse, fresh_every) {
+    if let (Some(Placed { value: "reuse", place }), HttpVersion::V2) = (&reuse, version) {
+        let message =
+            "`reuse` is for HTTP/1.1: with `http-version = \"2\"` each probe has a connection of its own";
+        reader.faults.fault(place, message);
+        return None;
+    }
+    match (reuse.map(|reuse| reuse.value), fresh_every) {
         (Some("reuse"), every) => Some(every.map_or(DEFAULT_FRESH_EVERY, |every| every.value)),
         // What is wrong with it is reported.
         (None, Some(_)) if reader.is_written("connection") => None,

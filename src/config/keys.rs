@@ -10,6 +10,8 @@ words! {
         Tls = "tls",
         Http = "http",
         Https = "https",
+        Grpc = "grpc",
+        Grpcs = "grpcs",
         Dns = "dns",
         Smtp = "smtp",
         Redis = "redis",
@@ -19,7 +21,7 @@ words! {
 }
 
 /// Types that other versions of the configuration format have and this one does not.
-pub(super) const LATER_TYPES: &[&str] = &["grpc", "agent", "path"];
+pub(super) const LATER_TYPES: &[&str] = &["agent", "path"];
 
 /// A table of the configuration.
 #[derive(Debug)]
@@ -73,16 +75,25 @@ const fn dns(name: &'static str, form: &'static str, default: Fallback) -> Key {
 
 /// What begins with a TCP connection.
 const fn connected(name: &'static str, form: &'static str, default: Fallback) -> Key {
-    use CheckType::{Http, Https, Mysql, Postgres, Redis, Smtp, Tcp, Tls};
-    Key { name, form, default, only: &[Tcp, Tls, Http, Https, Smtp, Redis, Mysql, Postgres] }
+    use CheckType::{Grpc, Grpcs, Http, Https, Mysql, Postgres, Redis, Smtp, Tcp, Tls};
+    Key { name, form, default, only: &[Tcp, Tls, Http, Https, Grpc, Grpcs, Smtp, Redis, Mysql, Postgres] }
 }
 
 const fn tls(name: &'static str, form: &'static str, default: Fallback) -> Key {
-    Key { name, form, default, only: &[CheckType::Tls, CheckType::Https] }
+    Key { name, form, default, only: &[CheckType::Tls, CheckType::Https, CheckType::Grpcs] }
 }
 
-const TYPE: &str =
-    "\"tcp\", \"tls\", \"http\", \"https\", \"dns\", \"smtp\", \"redis\", \"mysql\" or \"postgres\"";
+const fn grpc(name: &'static str, form: &'static str, default: Fallback) -> Key {
+    Key { name, form, default, only: &[CheckType::Grpc, CheckType::Grpcs] }
+}
+
+/// What asks a host for something.
+const fn hosted(name: &'static str, form: &'static str, default: Fallback) -> Key {
+    use CheckType::{Grpc, Grpcs, Http, Https};
+    Key { name, form, default, only: &[Http, Https, Grpc, Grpcs] }
+}
+
+const TYPE: &str = "\"tcp\", \"tls\", \"http\", \"https\", \"grpc\", \"grpcs\", \"dns\", \"smtp\", \"redis\", \"mysql\" or \"postgres\"";
 const RCODE: &str = "\"NOERROR\", \"FORMERR\", \"SERVFAIL\", \"NXDOMAIN\", \"NOTIMP\" or \"REFUSED\"";
 const MODE: &str = "\"enforce\" or \"observe\"";
 const INTERVAL: &str = "a duration from 10ms to 1h, such as \"2s\"";
@@ -160,7 +171,7 @@ pub static DIRECTOR: Section = Section {
 };
 
 /// Of `[defaults]` and `[check.NAME]` alike.
-const LATER_CHECK_KEYS: &[&str] = &["tripwire", "http-version", "grpc-service", "via"];
+const LATER_CHECK_KEYS: &[&str] = &["via"];
 
 pub static DEFAULTS: Section = Section {
     title: "[defaults]",
@@ -170,6 +181,7 @@ pub static DEFAULTS: Section = Section {
         key("rise", RUN, Value("2")),
         key("fall", RUN, Value("3")),
         key("fast-interval", INTERVAL, Otherwise("`\"200ms\"`, or the interval if that is shorter")),
+        key("tripwire", "true or false", Value("false")),
     ],
     later: LATER_CHECK_KEYS,
 };
@@ -185,6 +197,7 @@ pub static CHECK: Section = Section {
         key("rise", RUN, INHERITED),
         key("fall", RUN, INHERITED),
         key("fast-interval", INTERVAL, INHERITED),
+        connected("tripwire", "true or false", INHERITED),
         key("port", "a port from 1 to 65535", Otherwise("the real server's; in DR and TUN the service's")),
         key("address", ADDRESS, Otherwise("the real server's")),
         key("source", ADDRESS, Otherwise("the kernel's choice, but never a virtual address")),
@@ -203,11 +216,12 @@ pub static CHECK: Section = Section {
             Otherwise("any answer"),
         ),
         http("path", "a path that begins with /, in printable ASCII without spaces or #", Value("\"/\"")),
-        http(
+        hosted(
             "host",
             "a host name or address, with a port if need be, such as \"shop.example.com\"",
             Otherwise("the probed address and port"),
         ),
+        http("http-version", "\"1.1\" or \"2\"", Value("\"1.1\"")),
         http("method", "an HTTP method, such as \"GET\"", Value("\"GET\"")),
         http(
             "headers",
@@ -221,6 +235,11 @@ pub static CHECK: Section = Section {
         ),
         http("body-contains", "a text of 1 to 4096 bytes", Otherwise("any body")),
         http("body-regex", "a regular expression of 1 to 4096 bytes", Otherwise("any body")),
+        grpc(
+            "grpc-service",
+            "1 to 256 bytes of printable text, such as \"shop.Cart\"",
+            Otherwise("the server as a whole"),
+        ),
         http("connection", "\"fresh\" or \"reuse\"", Value("\"fresh\"")),
         http(
             "fresh-every",

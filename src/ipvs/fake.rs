@@ -5,7 +5,9 @@ use std::collections::VecDeque;
 use std::future::Future;
 use std::io;
 use std::pin::Pin;
+use std::sync::mpsc::{Sender, channel};
 use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::Duration;
 
 use nix::errno::Errno;
 
@@ -16,9 +18,11 @@ use super::abi::{self, Command};
 use super::kernel::KernelTable;
 use super::port::{Datagrams, Host, Port};
 use super::wire::{self, Message, messages};
-use super::{encode, rows, save_format};
+use super::{Source, Table, encode, rows, save_format};
 
 const PORT_ID: u32 = 4242;
+/// A test that forgets its hold fails instead of hanging.
+const LONGEST_HOLD: Duration = Duration::from_secs(120);
 
 #[derive(Clone)]
 pub struct FakeKernel(Arc<Mutex<State>>);
@@ -74,6 +78,27 @@ impl FakeKernel {
     pub fn table(&self) -> (KernelTable, SharedTelemetry) {
         let telemetry = SharedTelemetry::default();
         (KernelTable::new(Box::new(self.clone()), Clock::start(), telemetry.clone()), telemetry)
+    }
+
+    /// The table as the agent has it.
+    pub fn agents_table(&self, clock: Clock, telemetry: SharedTelemetry) -> Table {
+        Table(Source::Kernel(Box::new(KernelTable::new(Box::new(self.clone()), clock, telemetry))))
+    }
+
+    /// The next read stays inside its system call, as behind a lock that somebody else holds, until what
+    /// is returned is dropped. Until then the fake cannot be asked either.
+    pub fn hold_next_read(&self) -> Sender<()> {
+        let (holder, held) = channel();
+        let wait = move |_: &mut State| {
+            let _ = held.recv_timeout(LONGEST_HOLD);
+        };
+        self.script(abi::GET_INFO, Event::Edit(Box::new(wait)));
+        holder
+    }
+
+    /// Reads so far, begun or ended.
+    pub fn reads(&self) -> usize {
+        self.count(abi::GET_INFO)
     }
 
     /// Its services as a read shows them: each row with its place.

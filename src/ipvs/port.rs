@@ -13,8 +13,6 @@ use std::pin::Pin;
 
 use netlink_sys::{Socket, SocketAddr, protocols::NETLINK_GENERIC};
 use nix::sys::socket::{MsgFlags, MultiHeaders, NetlinkAddr, recvmmsg, setsockopt, sockopt};
-use tokio::io::Interest;
-use tokio::io::unix::AsyncFd;
 
 use crate::model::Counters;
 
@@ -160,14 +158,6 @@ impl Port for NetlinkPort {
     }
 
     fn readable(&self) -> Pin<Box<dyn Future<Output = io::Result<()>> + Send + '_>> {
-        #[expect(
-            deprecated,
-            reason = "the borrowed fd outlives its registration; the successor is an unsafe fn"
-        )]
-        Box::pin(async {
-            let socket = AsyncFd::with_interest(self.socket.as_fd(), Interest::READABLE)?;
-            socket.readable().await?.retain_ready();
-            Ok(())
-        })
+        Box::pin(crate::os::readable(self.socket.as_fd()))
     }
 }

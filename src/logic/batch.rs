@@ -11,11 +11,16 @@ use super::event::{Command, Note};
 use super::plan::{Plan, ServiceFacts};
 use crate::model::{Direction, Held, HeldReason, Mono, ServiceKey, WeightChange};
 
-/// Weight changes of one cycle. A cycle writes the whole ledger, so small ones cost a mass failure
-/// one save of all its records each; and it must end before a restore that comes meanwhile gets its
-/// turn, and well within the grace of a stop: with `mh`, the dearest scheduler, 2,000 take the kernel
-/// half a second, with `rr` a fiftieth of one.
-pub const CHANGES_PER_CYCLE: usize = 2000;
+/// Weight changes of one cycle. A cycle writes the whole ledger and plans whatever waits anew, so small
+/// ones cost a mass failure a multiple of its work; and it must end before a restore that comes meanwhile
+/// gets its turn, and well within the grace of a stop: so many take the kernel an eighth of a second.
+pub const CHANGES_PER_CYCLE: usize = 5_000;
+
+/// For how many one change counts. `mh` fills its whole lookup table anew after each
+/// (`ip_vs_mh_reassign` in net/netfilter/ipvs/ip_vs_mh.c): a quarter of a millisecond.
+fn cost(scheduler: &str) -> usize {
+    if scheduler == "mh" { 5 } else { 1 }
+}
 
 /// Changes of one service before the next one has its turn: one send of the kernel's writer.
 const CHANGES_PER_TURN: usize = 100;
@@ -33,9 +38,15 @@ pub struct Turns {
 }
 
 impl Turns {
-    /// At most `room` changes out of `due`, which has those of each service in the planner's order.
-    pub fn share(&mut self, due: &BTreeMap<ServiceKey, Vec<Due>>, room: usize) -> Changes {
-        let mut picked = Changes::new();
+    /// What fits into `room` out of `due`, which has the changes of each service in the planner's order;
+    /// one of a service takes up its `cost`.
+    pub fn share(
+        &mut self,
+        due: &BTreeMap<ServiceKey, Vec<Due>>,
+        cost: impl Fn(&ServiceKey) -> usize,
+        room: usize,
+    ) -> Changes {
+        let (mut picked, mut left) = (Changes::new(), room);
         for direction in ORDER {
             let line = |(service, due): (&ServiceKey, &Vec<Due>)| {
                 let line: VecDeque<Due> = due.iter().filter(|d| d.1 == direction).copied().collect();
@@ -46,11 +57,13 @@ impl Turns {
                 let passed = queue.partition_point(|(service, _)| service <= last);
                 queue.rotate_left(passed);
             }
-            while picked.len() < room
+            while left > 0
                 && let Some((service, mut line)) = queue.pop_front()
             {
-                let whole = line.len().min(CHANGES_PER_TURN.min(room));
-                let turn = whole.min(room - picked.len());
+                let cost = cost(&service);
+                let whole = line.len().min(CHANGES_PER_TURN.min(room.div_ceil(cost)));
+                let turn = whole.min(left.div_ceil(cost));
+                left = left.saturating_sub(turn * cost);
                 picked.extend(line.drain(..turn).map(|due| ((service, due.0.dest), due)));
                 if turn == whole {
                     self.last.insert(direction, service);
@@ -80,7 +93,9 @@ impl Controller {
         let due: BTreeMap<ServiceKey, Vec<Due>> = due.collect();
         let mut batch = by_hand;
         let room = self.changes_per_cycle.saturating_sub(batch.len());
-        batch.extend(self.turns.share(&due, room));
+        let table = self.snapshot.clone();
+        let cost = |key: &ServiceKey| table.as_ref()?.service(key).map(|vs| cost(&vs.scheduler));
+        batch.extend(self.turns.share(&due, |key| cost(key).unwrap_or(1), room));
         let mut waiting = 0;
         for (facts, plan) in plans {
             let waits = |(change, _): &Due| {

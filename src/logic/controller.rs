@@ -38,6 +38,8 @@ pub struct Start {
     /// Differs between directors: their probes must not march in step.
     pub seed: u64,
     pub probe_limit: ProbeLimit,
+    /// Idle connections held for tripwires.
+    pub wires_limit: usize,
 }
 
 #[derive(Debug)]
@@ -136,7 +138,7 @@ impl Controller {
                 hash: start.config_hash,
             },
             policy: start.policy,
-            probes: Probes::new(start.seed, start.probe_limit),
+            probes: Probes::new(start.seed, start.probe_limit, start.wires_limit),
             services: BTreeMap::new(),
             snapshot: None,
             read_failure: None,
@@ -184,6 +186,8 @@ impl Controller {
             Event::PolicyRefused => self.config.last_load_successful = false,
             Event::TableRead(result) => self.table_read(result, now, &mut out),
             Event::ProbeEnded { id, report } => self.probe_ended(id, &report, now, &mut out),
+            Event::WireArmed(wire) => self.probes.wire_armed(wire, now.mono),
+            Event::WireEnded { wire, end } => self.probes.wire_ended(wire, end, now.mono),
             Event::LedgerSaved { generation, result } => self.ledger_saved(generation, result, now, &mut out),
             Event::LedgerOpened { result, again } => self.ledger_opened(result, again, now, &mut out),
             Event::WeightsSet(report) => self.weights_set(report, now, &mut out),
@@ -200,6 +204,7 @@ impl Controller {
             self.dirty.extend(self.alarms.due(now.mono));
             self.plan_dirty(now, &mut out);
             self.probes.start_due(now.mono, &mut out);
+            self.probes.arm_due(now.mono, &mut out);
         }
         self.keeper.save_if_due(now, self.policy.ledger_max_age, &mut out);
         if std::mem::take(&mut self.view_due) && std::mem::take(&mut self.view_wanted) {
@@ -217,7 +222,7 @@ impl Controller {
         }
         let read = (self.polls() && self.reading.is_none()).then_some(self.next_read);
         let keeper = [self.keeper.retry_at(), self.keeper.past_at()];
-        let waits = [read, self.probes.next_due(), self.alarms.next()];
+        let waits = [read, self.probes.next_due(), self.probes.next_arming(), self.alarms.next()];
         keeper.into_iter().chain(waits).flatten().min()
     }
 

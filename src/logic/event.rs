@@ -9,12 +9,19 @@ use super::ledger::{Entry, LapseReason, Ledger};
 use crate::model::{
     DestKey, Direction, DriftKind, HandDone, HandRefused, HandRequest, HeldReason, LocalAddresses, OnFailure,
     Policy, ProbeReport, ReadFailure, ServiceKey, Snapshot, Target, Verdict, View, Weight, WeightChange,
-    WriteReport,
+    WireEnd, WireTrouble, WriteReport,
 };
 
 /// Names a [`Target`] for the time it is probed; never used again for another one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct TargetId(pub u64);
+
+/// Names one connection of a target's tripwire; never used again for another one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct WireId {
+    pub target: TargetId,
+    pub turn: u32,
+}
 
 #[derive(Debug, Clone)]
 pub enum Event {
@@ -28,6 +35,10 @@ pub enum Event {
     TableRead(Result<Snapshot, ReadFailure>),
     /// The answer to [`Command::Probe`].
     ProbeEnded { id: TargetId, report: ProbeReport },
+    /// The answer to [`Command::ArmWire`], where the connection stands.
+    WireArmed(WireId),
+    /// It does not, or it has ended.
+    WireEnded { wire: WireId, end: WireEnd },
     /// The answer to [`Command::SaveLedger`]: on disk (or not, and why).
     LedgerSaved { generation: u64, result: Result<(), String> },
     /// The answer to [`Command::OpenLedger`]: what an earlier run left, or why it cannot be used;
@@ -53,6 +64,13 @@ pub enum Command {
         id: TargetId,
         target: Arc<Target>,
     },
+    /// Connect and hold it; said by [`Event::WireArmed`] and [`Event::WireEnded`].
+    ArmWire {
+        wire: WireId,
+        target: Arc<Target>,
+    },
+    /// Close it; nothing more is wanted of it.
+    DropWire(WireId),
     /// Write, fsync, rename, fsync the directory; at most one is under way.
     SaveLedger {
         generation: u64,
@@ -72,6 +90,23 @@ pub enum Command {
     Log(Note),
 }
 
+/// The word that tests have for it.
+#[cfg(test)]
+pub fn kind(command: &Command) -> &'static str {
+    match command {
+        Command::ReadTable => "read",
+        Command::Probe { .. } => "probe",
+        Command::ArmWire { .. } => "arm",
+        Command::DropWire(_) => "drop",
+        Command::SaveLedger { .. } => "save",
+        Command::OpenLedger => "open",
+        Command::SetWeights(_) => "write",
+        Command::Publish(_) => "publish",
+        Command::AnswerHand { .. } => "answer",
+        Command::Log(_) => "log",
+    }
+}
+
 /// A decision or an observation that goes to the log.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Note {
@@ -80,6 +115,15 @@ pub enum Note {
         dest: DestKey,
         verdict: Verdict,
         cause: String,
+    },
+    /// The connection of a tripwire ended by the server's doing: it is probed at once.
+    Tripped {
+        target: Arc<Target>,
+    },
+    /// A tripwire is of little use: from now on probes alone tell, mostly.
+    TripwireDegraded {
+        target: Arc<Target>,
+        trouble: WireTrouble,
     },
     WeightChanged {
         change: WeightChange,

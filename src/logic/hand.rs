@@ -4,7 +4,7 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use super::controller::{Changes, Controller};
+use super::controller::{Changes, Controller, Cycle};
 use super::event::{Command, Note};
 use super::ledger::{Entry, EntryState, TakenBy, Wish, WishKind};
 use super::probes::User;
@@ -65,7 +65,16 @@ impl Controller {
     /// A 0 that is not ours goes back: without a record of it a crash would make it the operator's again.
     fn needs_entry(&self, one: &HandDone) -> bool {
         let goes_back = matches!(one.effect, HandEffect::GivingBack | HandEffect::StillFailing);
-        goes_back && self.keeper.get(&(one.service, one.dest)).is_none()
+        goes_back && self.record_of(one).is_none()
+    }
+
+    /// Our record of the weight that it has. That of a change from another weight which still waits for the
+    /// disk is none: it goes when the disk has answered, and this weight came from others.
+    fn record_of(&self, done: &HandDone) -> Option<&Entry> {
+        let user = (done.service, done.dest);
+        let waits = matches!(&self.cycle, Cycle::Saving { changes, .. } if changes.contains_key(&user));
+        let unwritten = |e: &Entry| waits && e.state == EntryState::Pending && Some(e.from) != done.weight;
+        self.keeper.get(&user).filter(|entry| !unwritten(entry))
     }
 
     /// The real servers that the request names: those of the table, and to lift also those that are
@@ -273,7 +282,7 @@ impl Controller {
         if self.mode_of(&done.service).is_none() {
             self.handing_back.insert(user);
         }
-        if self.keeper.get(&user).is_some() {
+        if self.record_of(done).is_some() {
             self.keeper.set_taken_by(&user, by);
             return false;
         }
@@ -281,7 +290,8 @@ impl Controller {
         let (written, state) = (done.weight.unwrap_or(Weight::ZERO), EntryState::Done);
         self.keeper.put(user, Entry { owed, from: owed, written, by, reason: None, since: now.wall, state });
         if let Some(dest) = self.services.get_mut(&user.0).and_then(|s| s.dests.get_mut(&user.1)) {
-            (dest.owed, dest.external_since) = (Some(owed), None);
+            // What was added again was seen with this weight, and is what is meant.
+            (dest.owed, dest.external_since, dest.sign) = (Some(owed), None, None);
         }
         true
     }

@@ -123,6 +123,7 @@ mod tests {
         fast_interval: Duration::from_millis(100),
         rise: 2,
         fall: 3,
+        tripwire: false,
     };
     const PASS: Outcome = Outcome::Pass;
     const FAIL: Outcome = Outcome::Fail(FailReason::ConnectRefused);

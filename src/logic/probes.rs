@@ -9,6 +9,7 @@ use super::event::{Command, TargetId};
 use super::guard::Tally;
 use super::health::Health;
 use super::schedule::{Schedule, jittered, phase};
+use super::tripwire::{Next, Wire, Wires};
 use crate::model::{
     CheckSpec, DestKey, Histogram, LocalReason, Mono, Outcome, ProbeLimit, ProbeReport, ServiceKey,
     SkipReason, Target,
@@ -22,12 +23,14 @@ pub struct TargetState {
     pub target: Arc<Target>,
     pub health: Health,
     pub users: BTreeSet<User>,
-    activity: Activity,
+    pub(super) activity: Activity,
+    /// `None`: the check has no tripwire.
+    pub wire: Option<Box<Wire>>,
     probes: u64,
 }
 
 #[derive(Debug, Clone, Copy)]
-enum Activity {
+pub(super) enum Activity {
     Waiting {
         due: Mono,
     },
@@ -42,12 +45,13 @@ enum Activity {
 
 #[derive(Debug)]
 pub struct Probes {
-    seed: u64,
+    pub(super) seed: u64,
     limit: ProbeLimit,
-    targets: BTreeMap<TargetId, TargetState>,
+    pub(super) targets: BTreeMap<TargetId, TargetState>,
     ids: BTreeMap<Arc<Target>, TargetId>,
     next_id: u64,
-    schedule: Schedule,
+    pub(super) schedule: Schedule,
+    pub(super) wires: Wires,
     tally: Tally,
     /// Probes under way, those of targets that are gone included.
     in_flight: usize,
@@ -58,7 +62,7 @@ pub struct Probes {
 }
 
 impl Probes {
-    pub fn new(seed: u64, limit: ProbeLimit) -> Probes {
+    pub fn new(seed: u64, limit: ProbeLimit, wires_limit: usize) -> Probes {
         Probes {
             seed,
             limit,
@@ -66,6 +70,7 @@ impl Probes {
             ids: BTreeMap::new(),
             next_id: 0,
             schedule: Schedule::default(),
+            wires: Wires::new(wires_limit),
             tally: Tally::default(),
             in_flight: 0,
             limited: false,
@@ -140,6 +145,7 @@ impl Probes {
         self.schedule.insert(due, id);
         self.ids.insert(target.clone(), id);
         let state = TargetState {
+            wire: Wire::of(&target.spec.pace),
             target,
             health: Health::default(),
             users: BTreeSet::from([user]),
@@ -154,7 +160,8 @@ impl Probes {
     /// true if this one did.
     pub fn inherit(&mut self, id: TargetId, earlier: TargetId) -> bool {
         let Some(old) = self.targets.get(&earlier).filter(|_| earlier != id) else { return false };
-        let (health, activity, old) = (old.health.clone(), old.activity, old.target.clone());
+        let (health, activity, wire, old) =
+            (old.health.clone(), old.activity, old.wire.clone(), old.target.clone());
         let Some(new) = self.targets.get_mut(&id) else { return false };
         let pace = new.target.spec.pace;
         let at_that_pace = |old: &Target| {
@@ -165,6 +172,9 @@ impl Probes {
             return false;
         }
         new.health = health;
+        if let (Some(new), Some(old)) = (&mut new.wire, wire) {
+            new.inherit(&old);
+        }
         self.tally.add(&new.health);
         // Another interval is spread anew; the same keeps its phase (trap 51), and a verdict that is
         // being settled does not wait for a longer one.
@@ -191,6 +201,7 @@ impl Probes {
         }
         self.tally.remove(&state.health);
         self.ids.remove(&state.target);
+        self.forget_wire(id);
         self.targets.remove(&id);
     }
 
@@ -230,6 +241,7 @@ impl Probes {
     pub fn paused(&mut self, gap: Duration) {
         self.schedule_lag.observe(gap);
         self.schedule.shift(gap);
+        self.wires.paused(gap);
         for state in self.targets.values_mut() {
             match &mut state.activity {
                 Activity::Waiting { due } => *due += gap,
@@ -237,6 +249,7 @@ impl Probes {
                     (*turn, *started, *excused) = (*turn + gap, *started + gap, true);
                 }
             }
+            state.wire.iter_mut().for_each(|wire| wire.paused(gap));
         }
     }
 
@@ -275,16 +288,22 @@ impl Probes {
             Activity::Waiting { due } => (due, due),
         };
         // A verdict that is being settled goes from start to start, and else from turn to turn; one
-        // probe at a time, so never before this one's end (trap 52).
-        let next = if state.health.settling() {
-            started + pace.fast_interval.min(pace.interval)
+        // probe at a time, so never before this one's end (trap 52), nor sooner than a fast one after
+        // a start that was late.
+        let fast_interval = pace.fast_interval.min(pace.interval);
+        let fast = (started + fast_interval).max(now);
+        let usual = if state.health.settling() {
+            fast
         } else {
-            turn + jittered(pace.interval, self.seed, id, state.probes)
+            (turn + jittered(pace.interval, self.seed, id, state.probes)).max(fast)
         };
-        let due = next.max(now);
+        let next = Next { now, fast, usual };
+        let wire = state.wire.as_mut();
+        let due = wire.map_or(usual, |wire| wire.next_probe(report.outcome, &state.health, next));
         state.activity = Activity::Waiting { due };
         self.schedule.insert(due, id);
-        Some(state)
+        self.tend_wire(id, report.outcome, started, now);
+        self.targets.get(&id)
     }
 }
 

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use super::controller::Controller;
 use super::health::{Health, Last};
 use super::ledger::{TakenBy, WishKind};
+use super::probes::Probes;
 use super::service::{Binding, DestState, ServiceState, target_of};
 use crate::model::ProbeRefused;
 use crate::model::{
@@ -223,7 +224,7 @@ impl Controller {
             verdict_changed: dest.verdict.and(dest.verdict_changed).map(|at| now.wall_of(at)),
             transitions: dest.transitions,
             downtime: dest.downtime + down_now,
-            checks: dest.healths(&self.probes).map(|(b, health)| check_view(b, health, now)).collect(),
+            checks: dest.checks.iter().map(|b| check_view(b, &self.probes, now)).collect(),
         }
     }
 }
@@ -239,9 +240,10 @@ fn capacity(servers: &[RealServerView]) -> Option<f64> {
     (owed > 0.0).then_some(usable / owed)
 }
 
-fn check_view(binding: &Binding, health: Option<&Health>, now: Now) -> CheckView {
+fn check_view(binding: &Binding, probes: &Probes, now: Now) -> CheckView {
     let unknown = Health::default();
-    let health_known = health.unwrap_or(&unknown);
+    let target = binding.target.and_then(|id| probes.get(id));
+    let health_known = target.map_or(&unknown, |t| &t.health);
     let last = |last: &Option<Last>| {
         last.as_ref().map(|last| LastProbe {
             outcome: last.outcome,
@@ -261,6 +263,7 @@ fn check_view(binding: &Binding, health: Option<&Health>, now: Now) -> CheckView
         last: last(&health_known.last),
         last_conclusive: last(&health_known.last_conclusive),
         chain: health_known.chain.clone(),
+        tripwire: target.and_then(|t| t.wire.as_ref()).map(|wire| wire.view(now.mono)),
         skipped: binding.target.is_none().then_some(SkipReason::NoPort),
     }
 }

@@ -58,6 +58,11 @@ pub fn jittered(interval: Duration, seed: u64, id: TargetId, count: u64) -> Dura
     scale(interval, 1000 - JITTER_PER_MILLE + spread, 1000)
 }
 
+/// A duration that differs between targets and from time to time, by a quarter at most.
+pub fn spread(duration: Duration, seed: u64, id: TargetId, count: u32) -> Duration {
+    scale(duration, 750 + hash(&(seed, id, count)) % 501, 1000)
+}
+
 fn scale(duration: Duration, numerator: u64, denominator: u64) -> Duration {
     let nanos = duration.as_nanos() * u128::from(numerator) / u128::from(denominator);
     Duration::from_nanos(u64::try_from(nanos).unwrap_or(u64::MAX))

@@ -213,6 +213,7 @@ pub mod tests {
                 fast_interval: Duration::from_millis(100),
                 rise: 2,
                 fall: 3,
+                tripwire: false,
             },
         }
     }

@@ -7,12 +7,13 @@
 //!   missed makes it look so.
 //! - The counters of its virtual server went backwards: that was built anew, or somebody zeroed them
 //!   (`ipvsadm -Z`), which changes no destination. So it counts only together with a weight that is
-//!   not what we wrote: the 0 that we put there is most likely still ours, and taking it for
+//!   not what we left: the 0 that we put there is most likely still ours, and taking it for
 //!   somebody's own would lose the weight for ever.
 //! - The read before missed it: the same holds.
 
 use std::collections::BTreeSet;
 
+use super::ledger::Entry;
 use super::service::{DestState, ServiceState};
 use crate::model::{Counters, DestKey, RealServer, VirtualServer, Weight};
 
@@ -28,11 +29,11 @@ pub enum Sign {
 }
 
 impl Sign {
-    /// Whether it tells that a real server with this weight was added anew, where we wrote that one.
-    pub fn tells(self, weight: Weight, written: Option<Weight>) -> bool {
+    /// Whether it tells that a real server with this weight was added anew, where this is our record.
+    pub fn tells(self, weight: Weight, ours: Option<&Entry>) -> bool {
         match self {
             Sign::Moved => true,
-            Sign::Missed | Sign::CountersFell => written.is_some_and(|written| weight != written),
+            Sign::Missed | Sign::CountersFell => ours.is_some_and(|entry| !entry.left(weight)),
         }
     }
 }

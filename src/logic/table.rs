@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use super::controller::Controller;
-use super::event::{Command, Note};
+use super::event::{Command, Note, TargetId};
 use super::keeper::Keeper;
 use super::ledger::{Entry, EntryState, TakenBy};
 use super::probes::{Probes, User};
@@ -101,15 +101,16 @@ impl Controller {
         if !self.unclear.contains(&service.key) {
             state.look_for_signs(service);
         }
-        let mut no_port = BTreeSet::new();
+        let (mut no_port, mut told) = (BTreeSet::new(), Vec::new());
         for row in &service.destinations {
             let user = (service.key, row.key);
             let dest = state
                 .dests
                 .entry(row.key)
                 .or_insert_with(|| DestState { place: row.place, ..DestState::default() });
-            if rebind(dest, user, row, &managed.checks, &mut self.probes, now.mono) {
+            if let Some(heirs) = rebind(dest, user, row, &managed.checks, &mut self.probes, now.mono) {
                 dest.judge(&self.probes, now.mono);
+                told.extend(heirs);
                 for binding in dest.checks.iter().filter(|b| b.target.is_none()) {
                     *self.skipped.entry(SkipReason::NoPort).or_default() += 1;
                     no_port.insert(binding.check.name.clone());
@@ -137,6 +138,19 @@ impl Controller {
             }
         }
         self.dirty.insert(service.key);
+        for id in told {
+            self.judge_users(id, now.mono);
+        }
+    }
+
+    /// What a target goes on from is news to all who share it.
+    fn judge_users(&mut self, id: TargetId, now: Mono) {
+        for (service, dest) in self.probes.get(id).into_iter().flat_map(|target| &target.users) {
+            let dest = self.services.get_mut(service).and_then(|state| state.dests.get_mut(dest));
+            if dest.is_some_and(|dest| dest.judge(&self.probes, now)) {
+                self.dirty.insert(*service);
+            }
+        }
     }
 
     /// Entries that we may not act on are said once, and dropped when somebody gave the weight back.
@@ -235,7 +249,7 @@ fn observe(
 ) -> Seen {
     let entry = keeper.get(&user).copied();
     if let Some(sign) = dest.sign.take()
-        && sign.tells(weight, entry.map(|e| e.written))
+        && sign.tells(weight, entry.as_ref())
     {
         return begin_anew(dest, user, weight, entry, keeper, now);
     }
@@ -302,7 +316,8 @@ fn observe(
     Seen::ByOthers { expected: entry.written }
 }
 
-/// Binds a real server to the targets of its checks; true if any changed.
+/// Binds a real server to the targets of its checks: those that go on from what earlier ones knew, if any
+/// binding changed.
 fn rebind(
     dest: &mut DestState,
     user: User,
@@ -310,7 +325,7 @@ fn rebind(
     checks: &[Arc<Check>],
     probes: &mut Probes,
     now: Mono,
-) -> bool {
+) -> Option<Vec<TargetId>> {
     let bound = |binding: &Binding, probes: &Probes| {
         let wanted = target_of(&user.0, row, &binding.check);
         let current = binding.target.and_then(|id| probes.get(id)).map(|t| t.target.as_ref());
@@ -319,7 +334,7 @@ fn rebind(
     let same = dest.checks.len() == checks.len()
         && dest.checks.iter().zip(checks).all(|(b, check)| b.check == *check && bound(b, probes));
     if same {
-        return false;
+        return None;
     }
     let old = std::mem::take(&mut dest.checks);
     for check in checks {
@@ -340,7 +355,7 @@ fn rebind(
     }
     let targets = dest.checks.iter().filter_map(|b| b.target);
     dest.contest.rebound(targets.map(|id| (id, heirs.get(&id).copied(), probes.run_of_failures(id))));
-    true
+    Some(heirs.into_keys().collect())
 }
 
 fn release_missing(state: &mut ServiceState, service: &VirtualServer, probes: &mut Probes) {

@@ -23,7 +23,7 @@ fn due(service: u8, direction: Direction, dests: std::ops::RangeInclusive<u8>) -
 
 /// Services of the picked changes, with how many each.
 fn shares(turns: &mut Turns, due: &BTreeMap<ServiceKey, Vec<Due>>, room: usize) -> Vec<(String, usize)> {
-    let picked = turns.share(due, room);
+    let picked = turns.share(due, |_| 1, room);
     assert!(picked.len() <= room);
     let mut shares: BTreeMap<ServiceKey, usize> = BTreeMap::new();
     picked.keys().for_each(|(service, _)| *shares.entry(*service).or_default() += 1);
@@ -53,7 +53,7 @@ fn restores_go_first_and_steps_of_a_ramp_last() {
     ];
     let due = BTreeMap::from([(vip(1), all.concat()), (vip(2), due(2, Direction::Restore, 1..=1))]);
     let directions = |room| {
-        let picked = Turns::default().share(&due, room);
+        let picked = Turns::default().share(&due, |_| 1, room);
         picked.values().map(|(_, direction)| *direction).collect::<BTreeSet<_>>()
     };
     assert_eq!(directions(3), BTreeSet::from([Direction::Restore]));
@@ -65,7 +65,7 @@ fn restores_go_first_and_steps_of_a_ramp_last() {
 fn the_longest_failing_of_a_service_is_not_left_behind() {
     let mut drains = due(1, Direction::Drain, 1..=9);
     drains.reverse(); // the planner's order
-    let picked = Turns::default().share(&BTreeMap::from([(vip(1), drains)]), 2);
+    let picked = Turns::default().share(&BTreeMap::from([(vip(1), drains)]), |_| 1, 2);
     assert_eq!(picked.keys().map(|(_, dest)| *dest).collect::<Vec<_>>(), [key(8), key(9)]);
 }
 
@@ -79,6 +79,20 @@ fn a_big_service_leaves_room_for_the_small_ones_and_takes_what_they_leave() {
     let mut turns = Turns::default();
     assert_eq!(shares(&mut turns, &due, 207), [share(1, 100), share(2, 7), share(3, 100)]);
     assert_eq!(shares(&mut turns, &due, 300), [share(1, 193), share(2, 7), share(3, 100)]);
+}
+
+#[test]
+fn what_costs_the_kernel_more_takes_up_more() {
+    let due = BTreeMap::from([
+        (vip(1), due(1, Direction::Drain, 1..=250)),
+        (vip(2), due(2, Direction::Drain, 1..=250)),
+    ]);
+    let cost = |service: &ServiceKey| if *service == vip(1) { 5 } else { 1 };
+    for (room, dear, cheap) in [(500, 100, 0), (600, 100, 100), (700, 120, 100), (703, 121, 100), (5, 1, 0)] {
+        let picked = Turns::default().share(&due, cost, room);
+        let of_the_dear = picked.keys().filter(|(service, _)| *service == vip(1)).count();
+        assert_eq!((of_the_dear, picked.len() - of_the_dear), (dear, cheap), "room for {room}");
+    }
 }
 
 #[test]
@@ -301,6 +315,7 @@ fn a_disk_that_fails_in_between_holds_what_waits_for_that_reason() {
 fn thousands_are_made_in_cycles_of_the_limit() {
     let mut world = World::new(policy(Floor::Percent(50), Mode::Enforce), &[]);
     world.table = (1..=50).map(|n| (vip(n), virtual_server(vip(n), &[9; 100]))).collect();
+    world.table.values_mut().for_each(|vs| vs.scheduler = "mh".into()); // each change counts for five
     world.policy.services[0].matches =
         vec![Match::Address { net: None, port: None, protocol: Protocol::Tcp }];
     world.policy.services[0].mode = Mode::Observe;
@@ -312,8 +327,8 @@ fn thousands_are_made_in_cycles_of_the_limit() {
     let saves = world.saves;
     world.reload();
     assert_eq!(out_and_waiting(&mut world), [(50, 0); 50]);
-    assert_eq!(holds(&mut world), 2500 - CHANGES_PER_CYCLE as u64);
-    let cycles = 2500_usize.div_ceil(CHANGES_PER_CYCLE);
+    assert_eq!(holds(&mut world), 2500 - CHANGES_PER_CYCLE as u64 / 5);
+    let cycles = (5 * 2500_usize).div_ceil(CHANGES_PER_CYCLE);
     assert_eq!(world.saves - saves, cycles + 1, "one for each cycle, and one that says that all is done");
     let all = world.view();
     let verdicts = all.services.iter().flat_map(|s| &s.managed.as_ref().unwrap().real_servers);

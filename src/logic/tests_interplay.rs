@@ -260,3 +260,31 @@ fn what_a_dropped_service_gets_back_by_hand_waits_for_a_table_that_is_not_old() 
     world.settle();
     assert_eq!(world.weights(), [5, 7]);
 }
+
+/// The record of the drain was on its way to the disk when an operator set 0 himself.
+#[test]
+fn an_undrain_gives_back_a_zero_that_came_before_our_write() {
+    let mut world = World::shop(&[5, 7]);
+    world.settle();
+    world.slow.insert("save");
+    let order = HandOrder::Drain { said: None, force: false };
+    world.send(Event::Hand {
+        id: 1,
+        request: HandRequest { servers: key(1).to_string().parse().unwrap(), service: None, order },
+    });
+    world.release_waiting("save"); // what was asked for is on disk, the record of the weight is not
+    world.edit(1, 0);
+    world.run(5 * SECOND);
+    assert_eq!((world.weights(), world.written.len()), (vec![0, 7], 0));
+    let order = HandOrder::Undrain { ignore_checks: false };
+    world.answers.clear();
+    world.send(Event::Hand {
+        id: 2,
+        request: HandRequest { servers: key(1).to_string().parse().unwrap(), service: None, order },
+    });
+    world.release("save");
+    let answer = world.answers.pop().expect("once it is on disk").unwrap();
+    assert_eq!((answer[0].effect, answer[0].owed), (HandEffect::GivingBack, Some(Weight(5))));
+    world.settle();
+    assert_eq!(world.weights(), [5, 7]);
+}

@@ -6,7 +6,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::controller::{Controller, Start};
-use super::event::{Command, Event, Note};
+pub use super::event::kind;
+use super::event::{Command, Event, Note, WireId};
 use super::ledger::{Ledger, Origin};
 use super::service::tests::{dest, report, tcp_spec};
 use crate::model::{
@@ -50,6 +51,8 @@ pub struct World {
     pub reads: usize,
     pub probed: BTreeMap<std::net::IpAddr, usize>,
     pub notes: Vec<Note>,
+    /// What the shell holds.
+    pub wires: BTreeSet<WireId>,
     /// Of requests by hand.
     pub answers: Vec<Result<Vec<HandDone>, HandRefused>>,
     pub policy: Policy,
@@ -138,6 +141,7 @@ impl World {
             reads: 0,
             probed: BTreeMap::new(),
             notes: Vec::new(),
+            wires: BTreeSet::new(),
             answers: Vec::new(),
             policy,
             view: None,
@@ -281,6 +285,14 @@ impl World {
                 let outcome = self.failing.get(&target.addr.addr).copied().unwrap_or(Outcome::Pass);
                 Some(Event::ProbeEnded { id, report: report(outcome, self.now.mono) })
             }
+            Command::ArmWire { wire, .. } => {
+                self.wires.insert(wire);
+                Some(Event::WireArmed(wire))
+            }
+            Command::DropWire(wire) => {
+                self.wires.remove(&wire);
+                None
+            }
             Command::SaveLedger { generation, ledger } => {
                 let result = self.save_error.clone().map_or(Ok(()), Err);
                 if result.is_ok() {
@@ -373,19 +385,6 @@ impl World {
     }
 }
 
-pub fn kind(command: &Command) -> &'static str {
-    match command {
-        Command::ReadTable => "read",
-        Command::Probe { .. } => "probe",
-        Command::SaveLedger { .. } => "save",
-        Command::OpenLedger => "open",
-        Command::SetWeights(_) => "write",
-        Command::Publish(_) => "publish",
-        Command::AnswerHand { .. } => "answer",
-        Command::Log(_) => "log",
-    }
-}
-
 fn start(policy: &Policy, ledger: Result<Option<Ledger>, String>, now: Now) -> Controller {
     let start = Start {
         policy: Arc::new(policy.clone()),
@@ -395,6 +394,7 @@ fn start(policy: &Policy, ledger: Result<Option<Ledger>, String>, now: Now) -> C
         origin: origin(),
         seed: 1,
         probe_limit: crate::model::ProbeLimit::at(100),
+        wires_limit: 100,
     };
     Controller::new(start, now)
 }

@@ -161,6 +161,14 @@ fn probes(out: &mut Families, managed: &Managed) -> fmt::Result {
     out.gauge(
         m::CHECK_TLS_NOT_AFTER,
         each().filter_map(|(labels, c)| Some((labels, c.chain.as_ref()?.not_after))),
+    )?;
+    let tripwires = || each().filter_map(|(labels, c)| Some((labels, c.tripwire?)));
+    out.gauge(m::CHECK_TRIPWIRE_ARMED, tripwires().map(|(labels, wire)| (labels, flag(wire.armed))))?;
+    out.counter(m::CHECK_TRIPWIRE_TRIPS, tripwires().map(|(labels, wire)| (labels, wire.trips)))?;
+    out.gauge(
+        m::CHECK_TRIPWIRE_DEGRADED,
+        tripwires()
+            .filter_map(|([v, r, k], wire)| Some(([v, r, k, ("reason", wire.degraded?.as_str())], 1u64))),
     )
 }
 

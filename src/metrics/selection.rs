@@ -166,8 +166,8 @@ impl Dropped {
     }
 }
 
-/// No view has more series than this. Counting them takes a fifth of what writing them does, and this
-/// next to nothing.
+/// No view has more series than this. Counting them takes a quarter of what writing them does (benches/exposition.rs,
+/// "counted"), and this next to nothing.
 pub(super) fn at_most(view: &View) -> usize {
     /// Info, weight, three kinds of connections, two thresholds, five counters; eight of health and one
     /// for each reason of a drain or a hold.

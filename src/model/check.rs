@@ -5,7 +5,10 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::{ChainExpiry, DestKey, Dialogue, DnsOptions, DnsTransport, Mono, ServiceKey};
+use super::{
+    BodyMatch, ChainExpiry, DestKey, Dialogue, DnsOptions, DnsTransport, GrpcOptions, HttpVersion, Mono,
+    ServiceKey,
+};
 
 /// A named check of the configuration, defaults resolved.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -53,6 +56,8 @@ pub struct Pace {
     pub rise: u32,
     /// Failures in a row that take it out.
     pub fall: u32,
+    /// An idle connection is held, and its end calls for probes at once.
+    pub tripwire: bool,
 }
 
 /// How a probe's connection ends.
@@ -72,6 +77,9 @@ pub enum CheckKind {
     Tls(TlsOptions),
     Http(HttpOptions),
     Https(HttpOptions, TlsOptions),
+    /// The health protocol of gRPC, over plain HTTP/2.
+    Grpc(GrpcOptions),
+    Grpcs(GrpcOptions, TlsOptions),
 }
 
 impl CheckKind {
@@ -84,6 +92,22 @@ impl CheckKind {
             CheckKind::Tls(_) => "tls",
             CheckKind::Http(_) => "http",
             CheckKind::Https(..) => "https",
+            CheckKind::Grpc(_) => "grpc",
+            CheckKind::Grpcs(..) => "grpcs",
+        }
+    }
+
+    /// One that a server of this kind would keep open.
+    pub fn may_have_tripwire(&self) -> bool {
+        match self {
+            CheckKind::Dns(_) => false,
+            CheckKind::Tcp
+            | CheckKind::Dialogue(_)
+            | CheckKind::Tls(_)
+            | CheckKind::Http(_)
+            | CheckKind::Https(..)
+            | CheckKind::Grpc(_)
+            | CheckKind::Grpcs(..) => true,
         }
     }
 
@@ -91,7 +115,12 @@ impl CheckKind {
     pub fn fresh_every(&self) -> Option<u32> {
         match self {
             CheckKind::Http(http) | CheckKind::Https(http, _) => http.fresh_every,
-            CheckKind::Tcp | CheckKind::Dialogue(_) | CheckKind::Dns(_) | CheckKind::Tls(_) => None,
+            CheckKind::Tcp
+            | CheckKind::Dialogue(_)
+            | CheckKind::Dns(_)
+            | CheckKind::Tls(_)
+            | CheckKind::Grpc(_)
+            | CheckKind::Grpcs(..) => None,
         }
     }
 
@@ -103,10 +132,10 @@ impl CheckKind {
                 DnsTransport::Tcp => &[Phase::Connect, Phase::Processing, Phase::Total],
             },
             CheckKind::Tls(_) => &[Phase::Connect, Phase::Tls, Phase::Total],
-            CheckKind::Dialogue(_) | CheckKind::Http(_) => {
+            CheckKind::Dialogue(_) | CheckKind::Http(_) | CheckKind::Grpc(_) => {
                 &[Phase::Connect, Phase::Processing, Phase::Transfer, Phase::Total]
             }
-            CheckKind::Https(..) => &Phase::ALL,
+            CheckKind::Https(..) | CheckKind::Grpcs(..) => &Phase::ALL,
         }
     }
 }
@@ -144,6 +173,7 @@ impl std::fmt::Debug for PemFile {
 
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct HttpOptions {
+    pub version: HttpVersion,
     /// A valid HTTP method token, `GET` by default.
     pub method: String,
     /// Path and query, begins with `/`.
@@ -158,61 +188,6 @@ pub struct HttpOptions {
     /// `connection = "reuse"`: of so many probes one makes a connection of its own, the others go over
     /// the one it leaves. `None`: all of them do.
     pub fresh_every: Option<u32>,
-}
-
-/// What the (bounded) body must hold.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum BodyMatch {
-    Any,
-    Contains(String),
-    Regex(BodyRegex),
-}
-
-/// A regular expression over bytes, known to compile; equal by its text.
-#[derive(Debug, Clone)]
-pub struct BodyRegex(regex::bytes::Regex);
-
-impl BodyRegex {
-    /// At most this much memory for a compiled expression.
-    const SIZE_LIMIT_BYTES: usize = 1 << 20;
-
-    pub fn new(text: &str) -> Result<BodyRegex, regex::Error> {
-        let regex = regex::bytes::RegexBuilder::new(text)
-            .size_limit(Self::SIZE_LIMIT_BYTES)
-            .dfa_size_limit(Self::SIZE_LIMIT_BYTES)
-            .build()?;
-        Ok(BodyRegex(regex))
-    }
-
-    pub fn as_str(&self) -> &str {
-        self.0.as_str()
-    }
-
-    pub fn is_match(&self, body: &[u8]) -> bool {
-        self.0.is_match(body)
-    }
-}
-
-impl PartialEq for BodyRegex {
-    fn eq(&self, other: &Self) -> bool {
-        self.as_str() == other.as_str()
-    }
-}
-impl Eq for BodyRegex {}
-impl PartialOrd for BodyRegex {
-    fn partial_cmp(&self, other: &Self) -> Option<std::cmp::Ordering> {
-        Some(self.cmp(other))
-    }
-}
-impl Ord for BodyRegex {
-    fn cmp(&self, other: &Self) -> std::cmp::Ordering {
-        self.as_str().cmp(other.as_str())
-    }
-}
-impl std::hash::Hash for BodyRegex {
-    fn hash<H: std::hash::Hasher>(&self, state: &mut H) {
-        self.as_str().hash(state);
-    }
 }
 
 /// What a probe came to. `Inconclusive` is "I could not test", never "it is down".
@@ -275,6 +250,14 @@ words! {
         BadStatus = "bad_status",
         BadBody = "bad_body",
         BadResponse = "bad_response",
+        /// gRPC: it says so itself.
+        NotServing = "not_serving",
+        /// gRPC: it does not know the service that was asked for.
+        ServiceUnknown = "service_unknown",
+        /// gRPC: it has no health service.
+        Unimplemented = "unimplemented",
+        /// gRPC: any other status of the call.
+        GrpcStatus = "grpc_status",
     }
 }
 

@@ -1,6 +1,7 @@
 //! Identities as the kernel keys them (`ip_vs_service_find`, `ip_vs_lookup_dest` in
 //! net/netfilter/ipvs/ip_vs_ctl.c), and the one text form of each.
 
+use std::cmp::Ordering;
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::str::FromStr;
@@ -88,10 +89,36 @@ impl FromStr for Protocol {
 }
 
 /// A virtual server: (family, protocol, address, port) or (family, firewall mark).
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum ServiceKey {
     Address { addr: IpAddr, port: u16, protocol: Protocol },
     Fwmark { mark: u32, family: Family },
+}
+
+/// IPv4 before IPv6, then by value: as `IpAddr` orders them, in a fraction of the time.
+fn rank(addr: IpAddr) -> (Family, u128) {
+    match addr {
+        IpAddr::V4(addr) => (Family::V4, addr.to_bits().into()),
+        IpAddr::V6(addr) => (Family::V6, addr.to_bits()),
+    }
+}
+
+/// By address, port and protocol, then those by mark. Maps are searched by it, for thousands of keys in one
+/// decision.
+impl Ord for ServiceKey {
+    fn cmp(&self, other: &ServiceKey) -> Ordering {
+        let parts = |key: &ServiceKey| match *key {
+            ServiceKey::Address { addr, port, protocol } => (false, rank(addr), u32::from(port), protocol),
+            ServiceKey::Fwmark { mark, family } => (true, (family, mark.into()), 0, Protocol::Tcp),
+        };
+        parts(self).cmp(&parts(other))
+    }
+}
+
+impl PartialOrd for ServiceKey {
+    fn partial_cmp(&self, other: &ServiceKey) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
 }
 
 impl ServiceKey {
@@ -151,10 +178,23 @@ impl FromStr for ServiceKey {
 
 /// A real server inside one virtual server. The family is the address's own: a tunnel destination
 /// may have another than its service's.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct DestKey {
     pub addr: IpAddr,
     pub port: u16,
+}
+
+/// By address and port.
+impl Ord for DestKey {
+    fn cmp(&self, other: &DestKey) -> Ordering {
+        (rank(self.addr), self.port).cmp(&(rank(other.addr), other.port))
+    }
+}
+
+impl PartialOrd for DestKey {
+    fn partial_cmp(&self, other: &DestKey) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
 }
 
 impl fmt::Display for DestKey {
@@ -223,6 +263,37 @@ serde_as_text!(DestKey);
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn keys_are_in_the_order_of_their_parts() {
+        let sorted: Vec<ServiceKey> = [
+            "9.0.0.1:80/tcp",
+            "10.0.0.1:79/udp",
+            "10.0.0.1:80/tcp",
+            "10.0.0.1:80/udp",
+            "10.0.1.0:0/tcp",
+            "[::1]:1/tcp",
+            "[2001:db8::1]:80/tcp",
+            "[2001:db8::1:0:0:0]:80/tcp",
+            "fwmark:9/ipv4",
+            "fwmark:10/ipv4",
+            "fwmark:1/ipv6",
+        ]
+        .map(|text| text.parse().unwrap())
+        .into();
+        let mut keys = sorted.clone();
+        keys.reverse();
+        keys.sort();
+        assert_eq!(keys, sorted);
+        let sorted: Vec<DestKey> = ["9.0.0.9:1", "10.0.0.1:80", "10.0.0.1:81", "[::1]:0", "[fd00::1]:0"]
+            .map(|text| text.parse().unwrap())
+            .into();
+        let mut keys = sorted.clone();
+        keys.reverse();
+        keys.sort();
+        assert_eq!(keys, sorted);
+        assert!(keys.iter().all(|a| keys.iter().all(|b| (a.cmp(b) == Ordering::Equal) == (a == b))));
+    }
 
     #[test]
     fn texts_survive_a_round_trip() {

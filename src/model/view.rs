@@ -7,7 +7,8 @@ use std::time::Duration;
 
 use super::{
     ChainExpiry, Check, Connected, DestKey, FailReason, Histogram, LocalReason, Mode, Now, OnFailure,
-    Outcome, Phase, Policy, ReadFailure, ServiceKey, SkipReason, Snapshot, VipsView, Wall, Weight, words,
+    Outcome, Phase, Policy, ReadFailure, ServiceKey, SkipReason, Snapshot, TripwireView, VipsView, Wall,
+    Weight, words,
 };
 
 words! {
@@ -244,6 +245,8 @@ pub struct CheckView {
     pub last_conclusive: Option<LastProbe>,
     /// The certificates that the server presented last.
     pub chain: Option<Arc<ChainExpiry>>,
+    /// `None`: it has none.
+    pub tripwire: Option<TripwireView>,
     /// Why it is not probed at all.
     pub skipped: Option<SkipReason>,
 }

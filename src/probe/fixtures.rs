@@ -3,6 +3,7 @@
 mod certificates;
 mod datagrams;
 mod framed;
+pub mod http2;
 mod keeping;
 mod proxied;
 

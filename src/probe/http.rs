@@ -13,6 +13,7 @@ use std::task::Poll;
 
 use bytes::Bytes;
 use http::header::{CONNECTION, HOST, HeaderMap, HeaderName, HeaderValue, LOCATION, USER_AGENT};
+use http::response::Parts;
 use http::{Method, Request, Response, StatusCode, Uri};
 use http_body_util::{BodyExt, Empty};
 use hyper::body::Incoming;
@@ -30,7 +31,7 @@ pub(super) const BODY_LIMIT_BYTES: usize = 64 * 1024;
 /// An answer's head (hyper's own limit of 100 header lines holds beside it), and its trailers.
 pub(super) const HEAD_LIMIT_BYTES: usize = 16 * 1024;
 
-const AGENT: &str = concat!("lvs-agent/", env!("CARGO_PKG_VERSION"));
+pub(super) const AGENT: &str = concat!("lvs-agent/", env!("CARGO_PKG_VERSION"));
 
 pub(super) type ProbeRequest = Request<Empty<Bytes>>;
 
@@ -67,7 +68,7 @@ pub(super) fn request(
 }
 
 /// The probed address, with its port unless it is the scheme's own (RFC 9110, 4.2).
-fn default_host(addr: IpAddr, port: u16, tls: bool) -> String {
+pub(super) fn default_host(addr: IpAddr, port: u16, tls: bool) -> String {
     match (addr, port, tls) {
         (IpAddr::V4(addr), 80, false) | (IpAddr::V4(addr), 443, true) => addr.to_string(),
         (IpAddr::V6(addr), 80, false) | (IpAddr::V6(addr), 443, true) => format!("[{addr}]"),
@@ -153,18 +154,33 @@ impl From<hyper::Error> for Halt {
 }
 
 async fn judge(response: Response<Incoming>, options: &HttpOptions) -> Result<String, Halt> {
-    let status = response.status();
-    if !options.status.iter().any(|(low, high)| (*low..=*high).contains(&status.as_u16())) {
-        return Err(Halt::Judged(Stop::fail(FailReason::BadStatus, bad_status(&response, options))));
+    let (head, incoming) = response.into_parts();
+    judge_head(&head, options).map_err(Halt::Judged)?;
+    let body = Body::read(incoming, keeps_body(options)).await?;
+    judge_body(&head, &body, options).map_err(Halt::Judged)
+}
+
+pub(super) fn judge_head(head: &Parts, options: &HttpOptions) -> Result<(), Stop> {
+    let status = head.status.as_u16();
+    if options.status.iter().any(|(low, high)| (*low..=*high).contains(&status)) {
+        return Ok(());
     }
-    let body = Body::read(response.into_body(), options.body != BodyMatch::Any).await?;
+    Err(Stop::fail(FailReason::BadStatus, bad_status(head, options)))
+}
+
+/// Something is looked for in the body.
+pub(super) fn keeps_body(options: &HttpOptions) -> bool {
+    options.body != BodyMatch::Any
+}
+
+pub(super) fn judge_body(head: &Parts, body: &Body, options: &HttpOptions) -> Result<String, Stop> {
     let (found, wanted) = match &options.body {
         BodyMatch::Any => (true, ""),
         BodyMatch::Contains(text) => (contains(&body.bytes, text.as_bytes()), text.as_str()),
         BodyMatch::Regex(regex) => (regex.is_match(&body.bytes), regex.as_str()),
     };
     if found {
-        return Ok(format!("{}, {body}", status_text(status)));
+        return Ok(format!("{}, {body}", status_text(head.status)));
     }
     let text = if body.cut {
         format!(
@@ -173,14 +189,14 @@ async fn judge(response: Response<Incoming>, options: &HttpOptions) -> Result<St
     } else {
         format!("{body} do not match `{wanted}`")
     };
-    Err(Halt::Judged(Stop::fail(FailReason::BadBody, text)))
+    Err(Stop::fail(FailReason::BadBody, text))
 }
 
 fn contains(body: &[u8], text: &[u8]) -> bool {
     text.is_empty() || body.windows(text.len()).any(|window| window == text)
 }
 
-fn status_text(status: StatusCode) -> String {
+pub(super) fn status_text(status: StatusCode) -> String {
     match status.canonical_reason() {
         Some(reason) => format!("status {} {reason}", status.as_str()),
         None => format!("status {}", status.as_str()),
@@ -188,9 +204,9 @@ fn status_text(status: StatusCode) -> String {
 }
 
 /// "status 302 Found (Location: /login), wanted 200-299"
-fn bad_status(response: &Response<Incoming>, options: &HttpOptions) -> String {
-    let location = match response.headers().get(LOCATION) {
-        Some(to) if response.status().is_redirection() => {
+fn bad_status(head: &Parts, options: &HttpOptions) -> String {
+    let location = match head.headers.get(LOCATION) {
+        Some(to) if head.status.is_redirection() => {
             let to: String = String::from_utf8_lossy(to.as_bytes()).chars().take(100).collect();
             format!(" (Location: {to})")
         }
@@ -201,36 +217,42 @@ fn bad_status(response: &Response<Incoming>, options: &HttpOptions) -> String {
         .iter()
         .map(|(low, high)| if low == high { low.to_string() } else { format!("{low}-{high}") })
         .collect();
-    format!("{}{location}, wanted {}", status_text(response.status()), wanted.join(", "))
+    format!("{}{location}, wanted {}", status_text(head.status), wanted.join(", "))
 }
 
 /// What was read of a body.
-struct Body {
+#[derive(Default)]
+pub(super) struct Body {
     /// Kept only where something is looked for.
-    bytes: Vec<u8>,
+    pub bytes: Vec<u8>,
     length: usize,
     /// There is more than the limit.
-    cut: bool,
+    pub cut: bool,
 }
 
 impl Body {
     async fn read(mut incoming: Incoming, keep: bool) -> Result<Body, hyper::Error> {
-        let mut body = Body { bytes: Vec::new(), length: 0, cut: false };
+        let mut body = Body::default();
         while let Some(frame) = incoming.frame().await {
             // Trailers end the body and say nothing of it.
             let Ok(data) = frame?.into_data() else { continue };
-            let room = BODY_LIMIT_BYTES - body.length;
-            let taken = data.len().min(room);
-            if keep {
-                body.bytes.extend_from_slice(&data[..taken]);
-            }
-            body.length += taken;
-            if data.len() > room {
-                body.cut = true;
+            if !body.take(&data, keep) {
                 break;
             }
         }
         Ok(body)
+    }
+
+    /// Adds what came; false: no more is to be read.
+    pub fn take(&mut self, data: &[u8], keep: bool) -> bool {
+        let room = BODY_LIMIT_BYTES - self.length;
+        let taken = data.len().min(room);
+        if keep {
+            self.bytes.extend_from_slice(&data[..taken]);
+        }
+        self.length += taken;
+        self.cut = data.len() > room;
+        !self.cut
     }
 }
 
@@ -241,35 +263,52 @@ impl std::fmt::Display for Body {
     }
 }
 
-/// The exchange broke: the stream's own error says more than hyper's, and an alert of the server
-/// that is still unread more than that.
+/// The exchange broke.
 async fn broken<S>(stream: &mut S, meter: &Meter, error: &hyper::Error) -> Stop
 where
     S: AsyncRead + Unpin,
 {
-    if let Some(fault) = meter.take_fault() {
-        let last_word = poll_fn(|cx| {
-            let mut scratch = [0; 256];
-            Poll::Ready(match Pin::new(&mut *stream).poll_read(cx, &mut ReadBuf::new(&mut scratch)) {
-                Poll::Ready(Err(error)) if tls::is_alert(&error) => Some(error),
-                Poll::Ready(_) | Poll::Pending => None,
-            })
-        });
-        return tls::stop(&last_word.await.unwrap_or(fault), super::Stage::Answer);
+    if let Some(fault) = stream_fault(stream, meter).await {
+        return fault;
     }
     if error.is_user() {
         return Stop::local(format!("the request cannot be sent: {error}"));
     }
-    let received = meter.received_bytes();
-    let text = match received {
-        0 => "the server closed the connection without an answer".to_owned(),
-        _ if meter.has_ended() => {
-            format!("the server closed the connection in the middle of its answer, after {received} bytes")
-        }
-        _ => match std::error::Error::source(error) {
-            Some(cause) => format!("not an HTTP/1.1 answer: {error}: {cause}"),
-            None => format!("not an HTTP/1.1 answer: {error}"),
-        },
+    if let Some(left) = left(meter) {
+        return left;
+    }
+    let text = match std::error::Error::source(error) {
+        Some(cause) => format!("not an HTTP/1.1 answer: {error}: {cause}"),
+        None => format!("not an HTTP/1.1 answer: {error}"),
     };
     Stop::fail(FailReason::BadResponse, text)
+}
+
+/// The stream's own error says more than the parser's, and an alert of the server that is still unread
+/// more than that.
+pub(super) async fn stream_fault<S>(stream: &mut S, meter: &Meter) -> Option<Stop>
+where
+    S: AsyncRead + Unpin,
+{
+    let fault = meter.take_fault()?;
+    let last_word = poll_fn(|cx| {
+        let mut scratch = [0; 256];
+        Poll::Ready(match Pin::new(&mut *stream).poll_read(cx, &mut ReadBuf::new(&mut scratch)) {
+            Poll::Ready(Err(error)) if tls::is_alert(&error) => Some(error),
+            Poll::Ready(_) | Poll::Pending => None,
+        })
+    });
+    Some(tls::stop(&last_word.await.unwrap_or(fault), super::Stage::Answer))
+}
+
+/// The server closed its side too early.
+pub(super) fn left(meter: &Meter) -> Option<Stop> {
+    let text = match meter.received_bytes() {
+        0 => "the server closed the connection without an answer".to_owned(),
+        received if meter.has_ended() => {
+            format!("the server closed the connection in the middle of its answer, after {received} bytes")
+        }
+        _ => return None,
+    };
+    Some(Stop::fail(FailReason::BadResponse, text))
 }

@@ -214,7 +214,12 @@ fn keeps(target: &Target) -> Option<(&HttpOptions, bool, u32)> {
     let (options, tls) = match &target.spec.kind {
         CheckKind::Http(options) => (options, false),
         CheckKind::Https(options, _) => (options, true),
-        CheckKind::Tcp | CheckKind::Dialogue(_) | CheckKind::Dns(_) | CheckKind::Tls(_) => return None,
+        CheckKind::Tcp
+        | CheckKind::Dialogue(_)
+        | CheckKind::Dns(_)
+        | CheckKind::Tls(_)
+        | CheckKind::Grpc(_)
+        | CheckKind::Grpcs(..) => return None,
     };
     options.fresh_every.map(|every| (options, tls, every.max(1)))
 }

@@ -18,6 +18,9 @@ pub(super) const BEFORE_BODY_LIMIT_BYTES: u64 = 64 * 1024;
 /// byte and zeros without end in front of a chunk's size.
 pub(super) const ANSWER_LIMIT_BYTES: u64 = 1024 * 1024;
 
+/// "HTTP/"
+const BEGINNING_BYTES: usize = 5;
+
 /// What passed. Shared with the stream inside hyper's connection; never contended, for both are
 /// polled by one task.
 pub(super) struct Meter {
@@ -32,6 +35,8 @@ struct Seen {
     received_bytes: u64,
     head_done: bool,
     ended: bool,
+    /// The answer's first bytes.
+    beginning: [u8; BEGINNING_BYTES],
     fault: Option<io::Error>,
 }
 
@@ -49,6 +54,11 @@ impl Meter {
 
     pub fn received_bytes(&self) -> u64 {
         self.seen().received_bytes
+    }
+
+    /// The answer begins as one in HTTP/1 does.
+    pub fn begins_as_http1(&self) -> bool {
+        self.seen().beginning == *b"HTTP/"
     }
 
     /// The server closed its side.
@@ -84,14 +94,18 @@ impl Meter {
         Some(io::Error::other(what))
     }
 
-    fn received(&self, bytes: usize) {
+    fn received(&self, bytes: &[u8]) {
         let now = self.clock.mono();
         let mut seen = self.seen();
-        if bytes == 0 {
+        if bytes.is_empty() {
             seen.ended = true;
             return;
         }
-        seen.received_bytes += bytes as u64;
+        let known = usize::try_from(seen.received_bytes).unwrap_or(usize::MAX).min(BEGINNING_BYTES);
+        for (kept, byte) in seen.beginning[known..].iter_mut().zip(bytes) {
+            *kept = *byte;
+        }
+        seen.received_bytes += bytes.len() as u64;
         seen.first_byte.get_or_insert(now);
     }
 
@@ -134,13 +148,13 @@ impl<S: AsyncRead + Unpin> AsyncRead for Metered<'_, S> {
         let before = buf.filled().len();
         match ready!(Pin::new(&mut *self.stream).poll_read(cx, buf)) {
             Ok(()) => {
-                self.meter.received(buf.filled().len() - before);
+                self.meter.received(&buf.filled()[before..]);
                 Poll::Ready(Ok(()))
             }
             // TLS without close_notify: many servers leave it out. An end like any other, for the
             // answer's own framing tells whether something is missing.
             Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => {
-                self.meter.received(0);
+                self.meter.received(&[]);
                 Poll::Ready(Ok(()))
             }
             Err(error) => Poll::Ready(Err(self.meter.fault(error))),

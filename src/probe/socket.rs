@@ -19,6 +19,9 @@ use crate::model::{CheckKind, CheckSpec, Close, DnsTransport, FailReason, Scoped
 /// that floods us fills this much, not the megabytes that autotuning would grant.
 const RECEIVE_BUFFER_BYTES: usize = 64 * 1024;
 
+/// The same for a tripwire's connection, where nothing is expected.
+const WIRE_BUFFER_BYTES: usize = 4096;
+
 /// A socket ready to connect.
 pub(super) struct Dial {
     socket: Socket,
@@ -30,8 +33,25 @@ pub(super) struct Dial {
 impl Dial {
     pub fn prepare(target: &Target, sources: &Arc<Sources>) -> Result<Dial, Stop> {
         let spec = &target.spec;
-        let peer = socket_addr("address", &target.addr, target.port)?;
         let datagrams = matches!(&spec.kind, CheckKind::Dns(dns) if dns.transport == DnsTransport::Udp);
+        let dial = Dial::open(target, datagrams)?;
+        if !datagrams {
+            tcp_options(&dial.socket, spec)?;
+        }
+        dial.bound(spec, sources)
+    }
+
+    /// For a connection that is held and on which nothing is said: bound and marked like a probe.
+    pub fn prepare_wire(target: &Target, sources: &Arc<Sources>) -> Result<Dial, Stop> {
+        let dial = Dial::open(target, false)?;
+        let shrunk = dial.socket.set_recv_buffer_size(WIRE_BUFFER_BYTES);
+        shrunk.map_err(|e| Stop::of_our_call("SO_RCVBUF", &e))?;
+        dial.bound(&target.spec, sources)
+    }
+
+    fn open(target: &Target, datagrams: bool) -> Result<Dial, Stop> {
+        let spec = &target.spec;
+        let peer = socket_addr("address", &target.addr, target.port)?;
         let (ty, protocol) =
             if datagrams { (Type::DGRAM, Protocol::UDP) } else { (Type::STREAM, Protocol::TCP) };
         let socket = Socket::new(Domain::for_address(peer), ty.nonblocking(), Some(protocol))
@@ -41,15 +61,18 @@ impl Dial {
                 .set_mark(mark)
                 .map_err(|e| Stop::of_our_call(&format!("mark {mark} (SO_MARK needs CAP_NET_ADMIN)"), &e))?;
         }
-        if !datagrams {
-            tcp_options(&socket, spec)?;
-        }
+        Ok(Dial { socket, peer, chosen_by: None })
+    }
+
+    fn bound(mut self, spec: &CheckSpec, sources: &Arc<Sources>) -> Result<Dial, Stop> {
         match &spec.source {
-            Some(source) => bind(&socket, source, peer)?,
-            None => sources.bind(&socket, peer, spec.mark)?,
+            Some(source) => bind(&self.socket, source, self.peer)?,
+            None => {
+                sources.bind(&self.socket, self.peer, spec.mark)?;
+                self.chosen_by = Some((Arc::clone(sources), spec.mark));
+            }
         }
-        let chosen_by = spec.source.is_none().then(|| (Arc::clone(sources), spec.mark));
-        Ok(Dial { socket, peer, chosen_by })
+        Ok(self)
     }
 
     /// What arrives later than [`Dial::begin`] is the server's.
@@ -111,7 +134,9 @@ fn tcp_options(socket: &Socket, spec: &CheckSpec) -> Result<(), Stop> {
         | CheckKind::Dns(_)
         | CheckKind::Tls(_)
         | CheckKind::Http(_)
-        | CheckKind::Https(..) => {
+        | CheckKind::Https(..)
+        | CheckKind::Grpc(_)
+        | CheckKind::Grpcs(..) => {
             option("SO_RCVBUF", socket.set_recv_buffer_size(RECEIVE_BUFFER_BYTES))?;
             option("TCP_NODELAY", socket.set_tcp_nodelay(true))?;
         }

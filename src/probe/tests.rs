@@ -3,12 +3,15 @@
 mod certificates;
 mod dialogue;
 mod dns;
+mod grpc;
 mod http;
+mod http2;
 mod kept;
 mod own_side;
 mod proxy;
 mod tcp;
 mod tls;
+mod tripwire;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -16,8 +19,8 @@ use std::time::Duration;
 
 use super::Prober;
 use crate::model::{
-    BodyMatch, CheckKind, CheckSpec, Close, DETAIL_LIMIT_BYTES, FailReason, HttpOptions, Outcome, Pace,
-    ProbeReport, ScopedAddr, Target, TlsOptions,
+    BodyMatch, CheckKind, CheckSpec, Close, DETAIL_LIMIT_BYTES, FailReason, HttpOptions, HttpVersion,
+    Outcome, Pace, ProbeReport, ScopedAddr, Target, TlsOptions,
 };
 use crate::os::Clock;
 
@@ -33,9 +36,12 @@ fn target(addr: SocketAddr, kind: CheckKind) -> Target {
         | CheckKind::Dns(_)
         | CheckKind::Tls(_)
         | CheckKind::Http(_)
-        | CheckKind::Https(..) => Close::Fin,
+        | CheckKind::Https(..)
+        | CheckKind::Grpc(_)
+        | CheckKind::Grpcs(..) => Close::Fin,
     };
-    let pace = Pace { interval: AMPLE, timeout: AMPLE, fast_interval: AMPLE, rise: 1, fall: 1 };
+    let pace =
+        Pace { interval: AMPLE, timeout: AMPLE, fast_interval: AMPLE, rise: 1, fall: 1, tripwire: false };
     let spec = CheckSpec {
         kind,
         port: None,
@@ -55,6 +61,7 @@ fn spec(target: &mut Target) -> &mut CheckSpec {
 
 fn get() -> HttpOptions {
     HttpOptions {
+        version: HttpVersion::V1,
         method: "GET".to_owned(),
         path: "/healthz".to_owned(),
         host: None,

@@ -20,6 +20,22 @@ use crate::model::{ClientCertificate, PemFile, TlsOptions};
 /// Configurations kept; reloads leave stale ones behind, so when it is full it starts over.
 const CACHE_LIMIT: usize = 256;
 
+/// What is to be spoken over TLS.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(super) enum Alpn {
+    Http1,
+    Http2,
+}
+
+impl Alpn {
+    pub fn as_bytes(self) -> &'static [u8] {
+        match self {
+            Alpn::Http1 => b"http/1.1",
+            Alpn::Http2 => b"h2",
+        }
+    }
+}
+
 /// What a TLS connection starts from.
 pub(super) struct Session {
     pub config: Arc<ClientConfig>,
@@ -45,21 +61,21 @@ impl Trust {
         }
     }
 
-    /// `http` offers HTTP/1.1 by ALPN (RFC 7301). What is unusable here is ours, not the server's.
+    /// `alpn`: the one protocol that is offered (RFC 7301). What is unusable here is ours, not the server's.
     pub async fn session(
         &self,
         options: &TlsOptions,
         host: Option<&str>,
         addr: IpAddr,
-        http: bool,
+        alpn: Option<Alpn>,
     ) -> Result<Session, Stop> {
         let name = server_name(options, host, addr)?;
-        let identity = Identity::of(options, http);
+        let identity = Identity::of(options, alpn);
         if let Some((_, config)) = self.configs().get(&identity) {
             return Ok(Session { config: Arc::clone(config), name });
         }
         self.seed().await?;
-        let config = Arc::new(self.config(options, http).await?);
+        let config = Arc::new(self.config(options, alpn).await?);
         let mut configs = self.configs();
         if configs.len() >= CACHE_LIMIT {
             configs.clear();
@@ -94,7 +110,7 @@ impl Trust {
         seeded.await.copied()
     }
 
-    async fn config(&self, options: &TlsOptions, http: bool) -> Result<ClientConfig, Stop> {
+    async fn config(&self, options: &TlsOptions, alpn: Option<Alpn>) -> Result<ClientConfig, Stop> {
         let accepts = match (options.verify, &options.ca) {
             (false, _) => Accepts::Anyone,
             (true, Some(ca)) => self.issued_by(ca)?,
@@ -120,9 +136,7 @@ impl Trust {
         };
         // A resumed session shows no certificate: it would pass for days after it expired.
         config.resumption = Resumption::disabled();
-        if http {
-            config.alpn_protocols = vec![b"http/1.1".to_vec()];
-        }
+        config.alpn_protocols = alpn.iter().map(|alpn| alpn.as_bytes().to_vec()).collect();
         Ok(config)
     }
 
@@ -171,17 +185,17 @@ impl Trust {
 #[derive(PartialEq, Eq, Hash)]
 struct Identity {
     verify: bool,
-    http: bool,
+    alpn: Option<Alpn>,
     ca: Option<usize>,
     client: Option<(usize, usize)>,
 }
 
 impl Identity {
-    fn of(options: &TlsOptions, http: bool) -> Identity {
+    fn of(options: &TlsOptions, alpn: Option<Alpn>) -> Identity {
         let place = |file: &Arc<PemFile>| ptr::from_ref(file.as_ref()).addr();
         Identity {
             verify: options.verify,
-            http,
+            alpn,
             ca: options.ca.as_ref().map(place),
             client: options.client_certificate.as_ref().map(|c| (place(&c.certificate), place(&c.key))),
         }

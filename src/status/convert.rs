@@ -8,7 +8,7 @@ use serde::{Serialize, Serializer};
 
 use super::{
     CertificateStatus, CheckStatus, DrainedStatus, HeldStatus, IpvsStatus, LedgerStatus, RealServerStatus,
-    SlowStartStatus, Status, VirtualServerStatus, Word,
+    SlowStartStatus, Status, TripwireStatus, VirtualServerStatus, Word,
 };
 use crate::model::{
     CheckView, LastProbe, ManagedView, Mode, Now, Outcome, RealServer, RealServerView, ServiceView, Snapshot,
@@ -167,6 +167,11 @@ fn check(view: &CheckView, now: Now) -> CheckStatus {
             subject: chain.subject.to_string(),
             not_after_timestamp_seconds: chain.not_after,
             days_left: chain.days_left(now.wall),
+        }),
+        tripwire: view.tripwire.map(|wire| TripwireStatus {
+            armed: wire.armed,
+            trips: wire.trips,
+            degraded: wire.degraded.map(|why| Cow::Borrowed(why.as_str())),
         }),
     }
 }

@@ -15,6 +15,7 @@ pub(crate) fn check(name: &str) -> Arc<Check> {
         fast_interval: Duration::from_millis(200),
         rise: 2,
         fall: 3,
+        tripwire: false,
     };
     let spec = CheckSpec {
         kind: CheckKind::Tcp,
@@ -103,6 +104,7 @@ fn checked(
         last: Some(last.clone()),
         last_conclusive: Some(last),
         chain: None,
+        tripwire: None,
         skipped: None,
     }
 }

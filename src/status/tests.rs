@@ -1,6 +1,6 @@
 use super::samples::{NOW, rich, snapshot, virtual_server};
 use super::*;
-use crate::model::{Held, HeldReason, LedgerView, SlowStart, TableSource};
+use crate::model::{Held, HeldReason, LedgerView, SlowStart, TableSource, TripwireView, WireTrouble};
 
 /// The golden text is the contract: a change of it is a change of the public interface.
 #[test]
@@ -65,6 +65,18 @@ fn ramps_hold_downs_and_flapping_are_additions() {
     let held = serde_json::json!({"reason": "hold_down", "would": 1, "ends_in_seconds": 12.0});
     assert_eq!((&server(1)["held"], &server(1)["flapping"]), (&held, &true.into()));
     assert_eq!((&server(0)["ignores_checks"], &server(1)["ignores_checks"]), (&false.into(), &true.into()));
+}
+
+#[test]
+fn a_tripwire_is_an_addition() {
+    let mut view = rich();
+    let checks = &mut view.services[0].managed.as_mut().unwrap().real_servers[0].checks;
+    let degraded = Some(WireTrouble::Closed);
+    checks[0].tripwire = Some(TripwireView { armed: true, trips: 3, degraded });
+    let json = serde_json::to_value(Status::from(&view)).unwrap();
+    let checks = &json["virtual_servers"][0]["real_servers"][0]["checks"];
+    let wire = serde_json::json!({"armed": true, "trips": 3, "degraded": "closed"});
+    assert_eq!((&checks[0]["tripwire"], checks[1].get("tripwire")), (&wire, None));
 }
 
 #[test]

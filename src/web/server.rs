@@ -147,6 +147,9 @@ async fn serve_connection<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(
     let mut builder = http1::Builder::new();
     builder
         .timer(TokioTimer::new())
+        // `nc -N` and `socat` close their half once they have asked; who has left altogether is noticed
+        // when he is written to.
+        .half_close(true)
         .header_read_timeout(options.idle_timeout)
         .max_buf_size(MAX_HEADER_BYTES)
         .max_headers(MAX_HEADERS);

@@ -230,3 +230,30 @@ pub(crate) async fn ask_unix(socket: &Path, method: &str, path: &str, body: &str
     let stream = UnixStream::connect(socket).await.unwrap();
     send_on(stream, request(method, path, &[], body)).await.unwrap()
 }
+
+/// A control socket whose loop's requests come to the test.
+struct Control {
+    dir: tempfile::TempDir,
+    requests: mpsc::Receiver<agent::Request>,
+    _stop: watch::Sender<bool>,
+}
+
+impl Control {
+    fn start() -> Control {
+        Control::with(Options::default())
+    }
+
+    fn with(options: Options) -> Control {
+        let dir = tempfile::tempdir().unwrap();
+        let (handle, requests) = agent_in_hand();
+        let web = Web::new(options, handle, Arc::new(FakeExposition::default()));
+        let (stop, stopping) = watch::channel(false);
+        let listener = bind_unix(&dir.path().join("control.sock")).unwrap();
+        tokio::spawn(serve_unix(listener, web, stopping));
+        Control { dir, requests, _stop: stop }
+    }
+
+    async fn ask(&self, method: &str, path: &str, body: &str) -> Reply {
+        ask_unix(&self.dir.path().join("control.sock"), method, path, body).await
+    }
+}

@@ -69,7 +69,18 @@ fn the_flags_of_the_other_verbs() {
     for (verb, flags) in [
         ("demo", &["--log.level", "--log.format"][..]),
         ("check-config", &["<FILE>"]),
-        ("status", &["[VS]", "--json", "--agent <URL>", "--control-socket <PATH>"]),
+        (
+            "status",
+            &[
+                "[VS]",
+                "--json",
+                "--agent <URL>",
+                "--ca-file <FILE>",
+                "--client-cert <FILE>",
+                "--client-key <FILE>",
+                "--control-socket <PATH>",
+            ],
+        ),
         (
             "drain",
             &[

@@ -11,10 +11,14 @@ mod exits;
 mod flags;
 mod golden;
 mod help;
+mod hostile_clients;
 mod http;
 mod ledger;
+#[path = "../metrics/linter.rs"]
+mod linter;
 mod reload;
 mod scrape;
 mod signals;
 mod site;
+mod tls;
 mod toys;

@@ -36,7 +36,13 @@ const CHANGES: &[(&str, &[(&str, &str)])] = &[
     ("[defaults]", &[("rise", "4")]),
     ("[defaults]", &[("fall", "4")]),
     ("[defaults]", &[("fast-interval", "'300ms'")]),
+    ("[defaults]", &[("tripwire", "true")]),
+    ("[check.NAME]", &[("tripwire", "true"), ("rise", "6")]),
     ("[check.NAME]", &[("type", "'http'")]),
+    ("[check.NAME]", &[("type", "'grpc'"), ("body-contains", "")]),
+    ("[check.NAME]", &[("type", "'grpcs'"), ("body-contains", "")]),
+    ("[check.NAME]", &[("grpc-service", "'shop.Cart'"), ("type", "'grpc'"), ("body-contains", "")]),
+    ("[check.NAME]", &[("http-version", "'2'")]),
     ("[check.NAME]", &[("type", "'smtp'"), ("body-contains", "")]),
     ("[check.NAME]", &[("type", "'redis'"), ("body-contains", "")]),
     ("[check.NAME]", &[("type", "'mysql'"), ("body-contains", "")]),
@@ -167,7 +173,7 @@ fn a_written_default_changes_nothing() {
             }
         }
     }
-    assert_eq!(compared, 24, "keys with a written default");
+    assert_eq!(compared, 26, "keys with a written default");
 }
 
 #[test]

@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use lvs_agent::config::{Config, ListenAddr, Settings};
 use lvs_agent::model::{
-    BodyMatch, CheckKind, CheckSpec, Close, Dialogue, DnsTransport, Expect, Floor, HttpOptions, Mode,
-    OnFailure, Pace, Policy, ProxyProtocol, Rcode, RecordType, ScopedAddr, TlsOptions, VipSharing,
+    BodyMatch, CheckKind, CheckSpec, Close, Dialogue, DnsTransport, Expect, Floor, HttpOptions, HttpVersion,
+    Mode, OnFailure, Pace, Policy, ProxyProtocol, Rcode, RecordType, ScopedAddr, TlsOptions, VipSharing,
 };
 
 use super::{GENERATED, directory, rendered, valid};
@@ -51,6 +51,7 @@ fn all_defaults() {
         fast_interval: Duration::from_millis(200),
         rise: 2,
         fall: 3,
+        tripwire: false,
     };
     let spec = CheckSpec {
         kind: CheckKind::Tcp,
@@ -120,14 +121,21 @@ fn a_check_with_every_key() {
     let spec = &config.policy.services[0].checks[0].spec;
     assert_eq!(
         spec.pace,
-        Pace { interval: seconds(10), timeout: seconds(3), fast_interval: seconds(1), rise: 4, fall: 2 }
+        Pace {
+            interval: seconds(10),
+            timeout: seconds(3),
+            fast_interval: seconds(1),
+            rise: 4,
+            fall: 2,
+            tripwire: true
+        }
     );
     assert_eq!((spec.port, spec.mark, spec.close), (Some(8443), Some(7), Close::Rst));
     assert_eq!(spec.address, scoped("fe80::21", "eth1"));
     assert_eq!(spec.source, scoped("fe80::2", "eth1"));
     let CheckKind::Https(http, tls) = &spec.kind else { panic!("{spec:?}") };
-    let HttpOptions { method, path, host, headers, status, body, fresh_every } = http;
-    assert_eq!(*fresh_every, Some(20));
+    let HttpOptions { version, method, path, host, headers, status, body, fresh_every } = http;
+    assert_eq!((*version, *fresh_every), (HttpVersion::V1, Some(20)));
     assert_eq!((method.as_str(), path.as_str()), ("POST", "/healthz?deep=1"));
     assert_eq!(host.as_deref(), Some("shop.example.com:8443"));
     let header = |name: &str, value: &str| (name.to_owned(), value.to_owned());
@@ -150,7 +158,7 @@ fn a_check_inherits_the_defaults() {
     let fast_interval = Duration::from_millis(500);
     assert_eq!(
         spec.pace,
-        Pace { interval: seconds(5), timeout: seconds(2), fast_interval, rise: 1, fall: 5 }
+        Pace { interval: seconds(5), timeout: seconds(2), fast_interval, rise: 1, fall: 5, tripwire: false }
     );
     let CheckKind::Http(http) = &spec.kind else { panic!("{spec:?}") };
     assert_eq!((http.method.as_str(), http.path.as_str(), &http.host), ("GET", "/", &None));
@@ -180,6 +188,18 @@ fn a_header_ends_the_half_open_close() {
     let (config, _) = good("full.toml");
     let edge = &config.policy.services[1].checks[3].spec;
     assert_eq!((edge.proxy_protocol, edge.close), (Some(ProxyProtocol::V2), Close::Fin));
+}
+
+#[test]
+fn a_grpc_check_has_a_service_and_a_host() {
+    let (config, _) = good("full.toml");
+    let checks = &config.policy.services[1].checks;
+    let CheckKind::Grpcs(grpc, tls) = &checks[5].spec.kind else { panic!() };
+    assert_eq!((grpc.service.as_str(), grpc.host.as_deref()), ("shop.Cart", Some("cart.example.com:50051")));
+    assert!(tls.verify && tls.server_name.is_none());
+    assert_eq!((checks[5].spec.close, checks[5].spec.kind.as_str()), (Close::Fin, "grpcs"));
+    let CheckKind::Http(http) = &checks[6].spec.kind else { panic!() };
+    assert_eq!(http.version, HttpVersion::V2);
 }
 
 #[test]

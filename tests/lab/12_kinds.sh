@@ -25,20 +25,7 @@ thresholds=$(ipvsadm -Ln --thresholds)
 expect_match "the table has its thresholds" "$thresholds" "10.10.0.21:8080 +5000 +4000"
 expect_match "the table has its tunnels" "$owed" "tun-type gue --tun-port 6080 --tun-remcsum"
 expect_match "the table has its tunnels" "$owed" "tun-type gre --tun-csum"
-agent_config <<END
-[defaults]
-interval = "1s"
-timeout = "900ms"
-rise = 1
-fall = 1
-[check.web]
-type = "http"
-path = "/"
-port = 80
-[[service]]
-match = ["*:*/tcp", "*:53/udp", "fwmark:*/ipv4", "fwmark:*/ipv6"]
-checks = ["web"]
-END
+default_config '' '"*:*/tcp", "*:53/udp", "fwmark:*/ipv4", "fwmark:*/ipv6"' 'port = 80'
 agent_start
 for service in "[$VIP6]:80/tcp" $VIP:53/udp fwmark:7/ipv4 fwmark:7/ipv6 $VIP:8080/tcp $VIP:8081/tcp $VIP:8082/tcp; do
   wait_for "both servers of $service are judged up" 20 state_is 2 up "$service"

@@ -4,20 +4,7 @@
 modprobe ip_vs
 cluster 6
 virtual_server $WEB rr 10.10.0.21:80 1 10.10.0.22:80 1 10.10.0.23:80 1 10.10.0.24:80 1 10.10.0.25:80 1 10.10.0.26:80 1
-agent_config <<END
-[defaults]
-interval = "1s"
-timeout = "900ms"
-rise = 1
-fall = 1
-[check.web]
-type = "http"
-path = "/"
-body-contains = "r"
-[[service]]
-match = ["$WEB"]
-checks = ["web"]
-END
+default_config '' "\"$WEB\"" 'body-contains = "r"'
 agent_start
 wait_for "all six are judged up" 20 state_is 6 up $WEB
 rss_kb() { awk '/^VmRSS/ { print $2 }' "/proc/$AGENT_PID/status"; }

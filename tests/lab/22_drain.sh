@@ -4,20 +4,7 @@ modprobe ip_vs
 cluster 2
 virtual_server $WEB wrr 10.10.0.21:80 5 10.10.0.22:80 6
 virtual_server fwmark:7/ipv4 wrr 10.10.0.21:80 3 10.10.0.22:80 4
-agent_config <<END
-[defaults]
-interval = "1s"
-timeout = "900ms"
-rise = 1
-fall = 1
-[check.web]
-type = "http"
-path = "/"
-port = 80
-[[service]]
-match = ["*:*/tcp", "fwmark:*/ipv4"]
-checks = ["web"]
-END
+default_config '' '"*:*/tcp", "fwmark:*/ipv4"' 'port = 80'
 agent_start
 wait_for "both are judged up" 20 state_is 2 up $WEB
 wait_for "in the other service too" 20 state_is 2 up fwmark:7/ipv4

@@ -43,19 +43,7 @@ expect_eq "and begin anew, for the service and all in it" "$(connections $VIP:81
 
 step "an agent, and r1 is out"
 virtual_server $WEB wrr 10.10.0.21:80 5 10.10.0.22:80 6 10.10.0.23:80 7
-agent_config <<END
-[defaults]
-interval = "1s"
-timeout = "900ms"
-rise = 1
-fall = 1
-[check.web]
-type = "http"
-path = "/"
-[[service]]
-match = ["$WEB"]
-checks = ["web"]
-END
+default_config '' "\"$WEB\""
 agent_start
 wait_for "all three are judged up" 20 state_is 3 up $WEB
 act r1 unavailable

@@ -4,20 +4,8 @@
 modprobe ip_vs
 actors 3
 virtual_server $WEB wrr 10.10.0.21:80 5 10.10.0.22:80 6 10.10.0.23:80 7
-agent_config <<'END'
-[defaults]
-interval = "3s"
-timeout = "3s"
-fast-interval = "1s"
-rise = 1
-fall = 1
-[check.web]
-type = "http"
-path = "/"
-[[service]]
-match = ["*:*/tcp"]
-checks = ["web"]
-END
+default_config
+sed -i -e 's/^interval = .*/interval = "3s"\nfast-interval = "1s"/' -e 's/^timeout = .*/timeout = "3s"/' "$T/agent.toml"
 agent_start
 wait_for "all three are judged up" 20 state_is 3 up $WEB
 

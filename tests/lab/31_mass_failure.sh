@@ -3,7 +3,7 @@
 . "$(dirname "$0")/lib.sh"
 modprobe ip_vs
 services=60 well=4
-sick=36 # in each: more than the 2,000 of one cycle
+sick=36 # in each: more than the 1,000 of one cycle under mh, the dearest scheduler
 
 hosts() { # NS OCTET COUNT: so many real servers, 10.10.OCTET.1.., behind one HTTP server
   host "$1" "$((20 + $2))"
@@ -14,11 +14,11 @@ hosts() { # NS OCTET COUNT: so many real servers, 10.10.OCTET.1.., behind one HT
 hosts r1 1 $well
 hosts r2 2 $sick
 for ((s = 1; s <= services; s++)); do
-  echo "-A -t 10.100.0.$s:80 -s rr"
+  echo "-A -t 10.100.0.$s:80 -s mh -b mh-fallback"
   for ((r = 1; r <= well; r++)); do echo "-a -t 10.100.0.$s:80 -r 10.10.1.$r:80 -g -w 3"; done
   for ((r = 1; r <= sick; r++)); do echo "-a -t 10.100.0.$s:80 -r 10.10.2.$r:80 -g -w 3"; done
 done | ipvsadm -R
-all=$((services * sick)) waiting=$((services * sick - 2000))
+all=$((services * sick)) waiting=$((services * sick - 1000))
 before=$(ipvsadm -Sn)
 
 mode() { # observe|enforce: what was held by observe mode is due in one moment
@@ -42,7 +42,7 @@ reload enforce
 wait_for "all are out" 30 drained $all
 wait_for "none waits any more" 10 said 1 'no weight change waits'
 expect_eq "lines that say that some wait" "$(times 'more weight changes are due')" 1
-expect_match "how many" "$(grep 'more weight changes are due' "$T/agent.log")" "waiting=$waiting per_cycle=2000"
+expect_match "how many" "$(grep 'more weight changes are due' "$T/agent.log")" "waiting=$waiting per_cycle=5000"
 expect_eq "lines of single holds" "$(times 'reason=rate_limit')" 0
 expect_eq "drains in the log" "$(times 'weight set: drain')" $all
 expect_eq "holds by the limit" \

@@ -1,4 +1,5 @@
-# Every query of the dashboards has an answer in a real Prometheus that scrapes a real agent on a real table, and soon.
+# Every query of the dashboards has an answer in a real Prometheus that scrapes a real agent on a real table, and soon; the
+# alerts that they show are the shipped ones.
 . "$(dirname "$0")/lib.sh"
 modprobe ip_vs
 actors 5
@@ -19,17 +20,11 @@ virtual_server $dead rr 10.10.0.21:8080 1
 ipvsadm --start-daemon master --mcast-interface eth0 --syncid 7
 
 cat >"$T/prometheus.yml" <<END
-global: {scrape_interval: 1s, evaluation_interval: 1s}
-rule_files: [$T/rules.yml]
+global: {scrape_interval: 1s, evaluation_interval: 5s}
+rule_files: [$(realpath "$DASHBOARDS/../alerts")/*.yml]
 scrape_configs:
   - job_name: lvs-agent
     static_configs: [{targets: ["127.0.0.1:10190"]}]
-END
-cat >"$T/rules.yml" <<END
-groups:
-  - name: lab
-    rules:
-      - {alert: IpvsOfTheLab, expr: lvs_virtual_server_up >= 0, labels: {severity: warning}}
 END
 default_config
 agent_start
@@ -61,8 +56,9 @@ sed -i 's/^timeout = .*/timeout = "800ms"/' "$T/agent.toml"
 kill -HUP $AGENT_PID
 wait_for "it was read again" 20 query_has 'changes(lvs_agent_config_last_reload_success_timestamp_seconds[1m]) > 0' '"value"'
 wait_for "the drain was counted" 20 query_has 'increase(lvs_weight_changes_total{direction="drain"}[1m]) > 0' '"value"'
-wait_for "the alert fires" 20 query_has 'ALERTS{alertstate="firing"}' IpvsOfTheLab
-wait_for "clients are counted" 20 query_has 'sum(rate(ipvs_real_server_connections_total[1m])) > 0' '"value"'
+wait_for "the flapping is an alert" 60 query_has 'ALERTS{alertstate="firing", alertname="IpvsRealServerFlapping"}' $WEB
+wait_for "the dead one is a page" 60 query_has 'ALERTS{alertstate="firing", alertname="IpvsVirtualServerDown"}' $dead
+wait_for "clients are counted" 60 query_has 'sum(rate(ipvs_real_server_connections_total[1m])) > 0' '"value"'
 
 step "every query"
 "$TOOLS" dashboards $PROMETHEUS "$DASHBOARDS" $WEB 10.10.0.21:80 >"$T/queries.log"

@@ -242,7 +242,8 @@ keepalived_reloads_above() { [ "$(keepalived_reloads)" -gt "$1" ]; }
 
 agent_config() { cat >"$T/agent.toml"; }
 
-default_config() { # [SERVICE_LINES]: http, interval 1 s, rise 1, fall 1, for every TCP service
+default_config() { # [SERVICE_LINES [MATCH [CHECK_LINES]]]: http, interval 1 s, rise 1, fall 1; for every TCP service
+  local match=${2:-'"*:*/tcp"'}
   agent_config <<END
 [defaults]
 interval = "1s"
@@ -252,8 +253,9 @@ fall = 1
 [check.web]
 type = "http"
 path = "/"
+${3:-}
 [[service]]
-match = ["*:*/tcp"]
+match = [$match]
 checks = ["web"]
 ${1:-}
 END

@@ -1,7 +1,7 @@
 # Runs inside the lab's kernel: each TEST.sh in network, process and mount namespaces of its own, so that whatever it
 # leaves behind goes with it. Prints one line a test, and the log of a failed one.   usage: boot suite.sh TEST.sh...
 # LAB_TEST_LIMIT (150, seconds: room for a machine that is busy) bounds one test, unless its head says `# limit: N s` and
-# why; with LAB_LONG it may say `# long limit: N s`.
+# why; with LAB_LONG it may say `# long limit: N s`. A longer LAB_TEST_LIMIT goes before what a head says.
 set -u
 failed=0
 for file in "$@"; do
@@ -9,6 +9,7 @@ for file in "$@"; do
   log=/run/lab/$name.log
   said=$(sed -n 's/^# limit: \([0-9]*\) s.*$/\1/p' "$file")
   limit=${said:-${LAB_TEST_LIMIT:-150}}
+  [ "${LAB_TEST_LIMIT:-0}" -le "$limit" ] || limit=$LAB_TEST_LIMIT
   if [ -n "${LAB_LONG:-}" ]; then
     longer=$(sed -n 's/^# long limit: \([0-9]*\) s$/\1/p' "$file")
     limit=${longer:-$limit}

@@ -1,8 +1,10 @@
 //! The exposition as scrapers see it.
 
 mod catalogue;
+mod conservation;
 mod golden;
 mod limits;
+mod linter;
 mod parsed;
 mod prometheus;
 mod promtool;

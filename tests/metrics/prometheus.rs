@@ -3,18 +3,20 @@
 use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
-use std::path::Path;
-use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::time::Duration;
 
 use lvs_agent::metrics::{Format, Kind, Machinery, catalogue, encode};
 use lvs_agent::model::View;
 use lvs_agent::os::Clock;
-use serde_json::Value;
 
 use crate::parsed::{by_name, parse};
 use crate::views;
+use server::Prometheus;
+
+#[path = "../observability/prometheus.rs"]
+#[expect(dead_code, reason = "other tests start it without a target")]
+mod server;
 
 /// For the whole test, on a machine where much else is going on.
 const DEADLINE: Duration = Duration::from_secs(120);
@@ -26,15 +28,14 @@ fn prometheus_takes_every_sample_of_both_formats() {
     let clock = Clock::start();
     let exporter = Exporter::start(views::rich());
     let directory = tempfile::tempdir().expect("a temporary directory");
-    let prometheus = Prometheus::start(&clock, directory.path(), exporter.address);
+    let prometheus = Prometheus::configured(&clock, directory.path(), &exporter.scraped_twice());
     for (job, format) in [("openmetrics", Format::OpenMetrics), ("text", Format::Text004)] {
         let expected = exporter.samples(format);
-        let value = |query: &str| prometheus.value(&format!("{query}{{job=\"{job}\"}}"));
+        let value = |name: &str| value(&prometheus, &format!("{name}{{job=\"{job}\"}}"));
         let scraped = wait_for(&clock, || {
-            let ups = prometheus.get(&format!("/api/v1/query?query=up{{job=\"{job}\"}}"));
             let up = value("up").filter(|up| *up == 1.0);
             if up.is_none() && clock.mono().since_start() > DEADLINE / 2 {
-                return Err(format!("{job}: {ups}; {}", prometheus.get("/api/v1/targets")));
+                return Err(format!("{job}: {}", prometheus.ask("/api/v1/targets", &[])));
             }
             Ok(up.and_then(|_| value("scrape_samples_scraped")))
         });
@@ -44,16 +45,23 @@ fn prometheus_takes_every_sample_of_both_formats() {
         assert_eq!(kept, expected as f64, "{job}");
         // And all are there to be queried.
         let query = format!("count({{job=\"{job}\",__name__=~\"ipvs_.*|lvs_.*|process_.*\"}})");
-        let stored = wait_for(&clock, || Ok(prometheus.value(&query)));
+        let stored = wait_for(&clock, || Ok(self::value(&prometheus, &query)));
         assert_eq!(stored, expected as f64, "{job}: series stored");
         assert_eq!(value("ipvs_up"), Some(1.0), "{job}");
         check_types(&prometheus, job, format);
     }
 }
 
+/// The value of a query that has one result.
+fn value(prometheus: &Prometheus, query: &str) -> Option<f64> {
+    let answer = prometheus.ask("/api/v1/query", &[("query", query)]);
+    answer["data"]["result"][0]["value"][1].as_str().and_then(|text| text.parse().ok())
+}
+
 /// Kinds and units as Prometheus understood them.
 fn check_types(prometheus: &Prometheus, job: &str, format: Format) {
-    let answer = prometheus.get(&format!("/api/v1/targets/metadata?match_target={{job=\"{job}\"}}"));
+    let target = format!("{{job=\"{job}\"}}");
+    let answer = prometheus.ask("/api/v1/targets/metadata", &[("match_target", &target)]);
     let rows = answer["data"].as_array().expect("metadata");
     let known: BTreeMap<&str, (&str, &str)> = rows
         .iter()
@@ -118,6 +126,16 @@ impl Exporter {
         exporter
     }
 
+    /// Prometheus's configuration: a job for each format.
+    fn scraped_twice(&self) -> String {
+        let mut text = "global: {scrape_interval: 1s, scrape_timeout: 1s}\nscrape_configs:\n".to_owned();
+        for (job, path) in [("openmetrics", "/metrics"), ("text", "/text")] {
+            let targets = format!("[{{targets: ['{}']}}]", self.address);
+            text += &format!("- job_name: {job}\n  metrics_path: {path}\n  static_configs: {targets}\n");
+        }
+        text
+    }
+
     fn samples(&self, format: Format) -> usize {
         let mut text = String::new();
         encode(&self.view, &self.machinery, format, &mut text).expect("a string takes everything");
@@ -149,87 +167,4 @@ fn serve(mut stream: &TcpStream, view: &Arc<View>, machinery: &Machinery) -> std
         format.content_type(),
         text.len()
     )
-}
-
-struct Prometheus {
-    child: Child,
-    address: SocketAddr,
-}
-
-impl Prometheus {
-    fn start(clock: &Clock, directory: &Path, target: SocketAddr) -> Prometheus {
-        let configuration = directory.join("prometheus.yml");
-        let jobs = [("openmetrics", "/metrics"), ("text", "/text")].map(|(job, path)| {
-            format!(
-                "- job_name: {job}\n  metrics_path: {path}\n  static_configs: [{{targets: ['{target}']}}]\n"
-            )
-        });
-        let text = format!(
-            "global: {{scrape_interval: 1s, scrape_timeout: 1s}}\nscrape_configs:\n{}{}",
-            jobs[0], jobs[1]
-        );
-        std::fs::write(&configuration, text).expect("the configuration");
-        let log = directory.join("log");
-        let child = Command::new("prometheus")
-            .arg(format!("--config.file={}", configuration.display()))
-            .arg(format!("--storage.tsdb.path={}", directory.join("data").display()))
-            .args(["--web.listen-address=127.0.0.1:0", "--log.level=info", "--log.format=json"])
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(std::fs::File::create(&log).expect("its log"))
-            .spawn()
-            .expect(
-                "prometheus cannot be run; `apt-get install prometheus` brings it, and tests/run does so",
-            );
-        // From here on it is ended whatever happens.
-        let mut prometheus = Prometheus { child, address: target };
-        prometheus.address = wait_for(clock, || {
-            let ended = prometheus.child.try_wait().expect("its state");
-            let said = std::fs::read_to_string(&log).expect("its log");
-            match ended {
-                Some(status) => Err(format!("Prometheus ended with {status}:\n{said}")),
-                None => Ok(listening_address(&said)),
-            }
-        });
-        prometheus
-    }
-
-    /// The value of a query that has one result.
-    fn value(&self, query: &str) -> Option<f64> {
-        let answer = self.get(&format!("/api/v1/query?query={query}"));
-        answer["data"]["result"][0]["value"][1].as_str().and_then(|text| text.parse().ok())
-    }
-
-    /// HTTP/1.0, so that the answer ends where the connection does.
-    fn get(&self, path: &str) -> Value {
-        let path: String = path
-            .chars()
-            .map(|c| match c {
-                '{' | '}' | '"' | '~' | '|' | ' ' | '*' => format!("%{:02X}", c as u32),
-                c => c.to_string(),
-            })
-            .collect();
-        let mut stream = TcpStream::connect(self.address).expect("Prometheus listens");
-        stream.set_read_timeout(Some(Duration::from_secs(30))).expect("a timeout");
-        write!(stream, "GET {path} HTTP/1.0\r\nHost: localhost\r\n\r\n").expect("a request");
-        let mut answer = String::new();
-        stream.read_to_string(&mut answer).expect("an answer");
-        let (_, body) = answer.split_once("\r\n\r\n").expect("a head and a body");
-        serde_json::from_str(body).unwrap_or(Value::Null)
-    }
-}
-
-/// Its port is the kernel's choice, and it says which.
-fn listening_address(log: &str) -> Option<SocketAddr> {
-    let entries = log.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
-    let listening = entries.into_iter().find(|entry| entry["msg"] == "Listening on")?;
-    listening["address"].as_str()?.parse().ok()
-}
-
-impl Drop for Prometheus {
-    fn drop(&mut self) {
-        // It may have ended by itself, which the test has seen by then.
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
 }

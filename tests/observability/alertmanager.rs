@@ -119,6 +119,8 @@ struct Route {
 struct Timing {
     receiver: String,
     group_wait: Option<String>,
+    group_interval: Option<String>,
+    repeat_interval: Option<String>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -163,6 +165,18 @@ fn inhibitions_compare_labels_that_both_sides_have() {
     assert_eq!(shipped.route.group_by, ["alertname", "job", "virtual_server"]);
     let oncall = shipped.route.routes.iter().find(|route| route.receiver == "oncall").expect("a route");
     assert_eq!(oncall.group_wait.as_deref(), Some("10s"), "a page waits no longer");
+}
+
+/// A notification goes out with the first look, each group_interval, at which more than repeat_interval has passed since the last was
+/// sent, a moment after a look. So with equal ones it is only every second look (the lab measures it).
+#[test]
+fn the_dead_mans_switch_is_heard_each_minute() {
+    let shipped: Shipped =
+        serde_saphyr::from_str(&read(&root().join(FILE))).expect("deploy/alertmanager.yml");
+    let deadman = shipped.route.routes.iter().find(|route| route.receiver == "deadman").expect("a route");
+    let seconds = |time: &Option<String>| crate::rules::seconds(time.as_deref().expect("a time"));
+    let (look, repeat) = (seconds(&deadman.group_interval), seconds(&deadman.repeat_interval));
+    assert_eq!((repeat / look + 1) * look, 60);
 }
 
 /// Each pair in a job of its own: the target is held back by the source, and not by one of another director or virtual server.

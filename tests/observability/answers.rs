@@ -44,7 +44,7 @@ fn the_answers_are_right() {
         ("lvs-virtual-server: Real servers A", &[1.0, 1.0, 2.0, 4.0, 4.0, 4.0, 4.0, 4.0, 4.0, 4.0, 4.0, 4.0]),
         ("lvs-real-server: State A", &[1.0]),
         ("lvs-overview: Virtual servers down A", &[1.0]),
-        ("lvs-overview: Directors that answer A", &[2.0]),
+        ("lvs-overview: Directors answering A", &[2.0]),
         ("lvs-checks: Directors disagree A", &[2.0]),
         ("lvs-director: Not enforcing A", &[1.0]),
         ("lvs-director: Different configurations A", &[2.0]),
@@ -101,6 +101,7 @@ impl Answers {
             real_server: &fleet::real_server(0, 1),
             range_seconds: fleet::END - fleet::START,
             rate_seconds: 4 * fleet.scrape_interval,
+            step_seconds: STEP,
         };
         let mut answers = BTreeMap::new();
         for dashboard in all() {

@@ -18,6 +18,7 @@ pub struct Chosen<'a> {
     pub real_server: &'a str,
     pub range_seconds: u64,
     pub rate_seconds: u64,
+    pub step_seconds: u64,
 }
 
 /// Of the panels first, then of the annotations; panics on what is not one of our dashboards.
@@ -47,6 +48,7 @@ pub fn asked(dashboard: &Value, chosen: &Chosen<'_>) -> Vec<Asked> {
 fn fill(dashboard: &Value, expr: &str, chosen: &Chosen<'_>) -> String {
     // The longer name first: the other is its beginning.
     let expr = expr.replace("$__rate_interval", &format!("{}s", chosen.rate_seconds));
+    let expr = expr.replace("$__interval", &format!("{}s", chosen.step_seconds));
     let mut expr = expr.replace("$__range", &format!("{}s", chosen.range_seconds));
     for variable in dashboard["templating"]["list"].as_array().expect("variables") {
         let name = variable["name"].as_str().expect("a name");

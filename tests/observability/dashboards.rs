@@ -60,7 +60,7 @@ impl Dashboard {
     }
 
     /// Of panels and of annotations, with where they stand.
-    fn queries(&self) -> Vec<(String, &str)> {
+    pub fn queries(&self) -> Vec<(String, &str)> {
         let annotations = self.list("/annotations/list").iter();
         let annotations = annotations.filter(|a| a.get("builtIn").is_none());
         let annotations =
@@ -88,7 +88,7 @@ fn what_happened_is_marked_on_all_of_them() {
             .collect();
         metrics.sort_unstable();
         let expected = [
-            ("Drains and restores", "lvs_weight_changes_total"),
+            ("Drains", "lvs_weight_changes_total"),
             ("Failovers", "lvs_vip_transitions_total"),
             ("Firing alerts", "ALERTS"),
             ("Reloads", "lvs_agent_config_last_reload_success_timestamp_seconds"),
@@ -119,7 +119,8 @@ fn promtool_takes_every_query() {
     let variable = Regex::new(r"\$\w+").expect("a pattern");
     let mut rules = String::from("groups:\n- name: queries\n  rules:\n");
     for (at, (_, expr)) in all().iter().flat_map(Dashboard::queries).enumerate() {
-        let plain = expr.replace("$__rate_interval", "1m").replace("$__range", "1h");
+        let plain =
+            expr.replace("$__rate_interval", "1m").replace("$__range", "1h").replace("$__interval", "30s");
         let plain = variable.replace_all(&plain, ".+").into_owned();
         rules.push_str(&format!("  - record: dashboard:query:{at}\n    expr: {}\n", Value::from(plain)));
     }
@@ -323,7 +324,8 @@ fn unit<'a>(target: &Target<'a>) -> Option<&'a str> {
     properties.filter(|p| p["id"] == "unit").find_map(|p| p["value"].as_str()).or(Some(default))
 }
 
-/// A label that is no column stands between them under its own name; a column that is renamed by one transformation and styled by another's name is not styled.
+/// A label that is no column stands between them under its own name; a column that is renamed by one transformation and
+/// styled by another's name is not styled.
 #[test]
 fn columns_that_are_styled_are_there() {
     let by = Regex::new(r" by \(([^)]*)\)").expect("a pattern");
@@ -334,9 +336,16 @@ fn columns_that_are_styled_are_there() {
             let organize = transformations.iter().find(|t| t["id"] == "organize").expect("organize");
             let renamed = organize["options"]["renameByName"].as_object().expect("names");
             let columns: Vec<&str> = renamed.values().filter_map(Value::as_str).collect();
-            for name in panel["fieldConfig"]["overrides"].as_array().expect("overrides") {
-                let name = text(&name["matcher"], "options");
-                assert!(columns.contains(&name), "{which}: {name}");
+            let (of_all, named): (Vec<&Value>, Vec<&Value>) = panel["fieldConfig"]["overrides"]
+                .as_array()
+                .expect("overrides")
+                .iter()
+                .partition(|o| o["matcher"]["id"] == "byRegexp");
+            // A cell without a value does not say what the whole table says.
+            assert!(of_all.len() == 1 && of_all[0]["properties"][0]["id"] == "noValue", "{which}");
+            let unseen = unseen(panel);
+            for name in named.iter().map(|o| text(&o["matcher"], "options")) {
+                assert!(columns.contains(&name) || unseen.contains(&name), "{which}: {name}");
             }
             for sorted in panel["options"]["sortBy"].as_array().expect("a sorting") {
                 let name = text(sorted, "displayName");
@@ -354,9 +363,20 @@ fn columns_that_are_styled_are_there() {
                 let kept =
                     by.captures(text(target, "expr")).unwrap_or_else(|| panic!("{which}: rows by what?"));
                 for field in kept[1].split(", ").chain([value.as_str()]) {
-                    assert!(renamed.contains_key(field) || hidden.contains_key(field), "{which}: {field}");
+                    let known = renamed.contains_key(field) || hidden.contains_key(field);
+                    assert!(known || unseen.contains(&field), "{which}: {field}");
                 }
             }
         }
     }
+}
+
+/// Labels of a table that are there for its links, and not seen.
+pub fn unseen(panel: &Value) -> Vec<&str> {
+    let overrides = panel["fieldConfig"]["overrides"].as_array().expect("overrides");
+    let hidden = |o: &&Value| {
+        let properties = o["properties"].as_array().expect("properties");
+        properties.iter().any(|p| p["id"] == "custom.hideFrom" && p["value"]["viz"] == true)
+    };
+    overrides.iter().filter(hidden).map(|o| text(&o["matcher"], "options")).collect()
 }

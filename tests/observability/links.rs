@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use regex::Regex;
 use serde_json::Value;
 
-use crate::dashboards::{Dashboard, all};
+use crate::dashboards::{Dashboard, all, unseen};
 use crate::layout::text;
 
 /// A link and where it stands.
@@ -89,7 +89,8 @@ fn has_label(panel: &Value, source: &str, label: &str) -> bool {
     match source {
         "data.fields" => {
             text(panel, "type") == "table"
-                && renamed(panel).contains_key(label) | hidden(panel).contains(label)
+                // What a transformation leaves out is gone for links too.
+                && (renamed(panel).contains_key(label) || unseen(panel).contains(&label))
                 && targets.iter().all(|target| by.is_match(text(target, "expr")))
         }
         _ => {
@@ -107,10 +108,6 @@ fn organize(panel: &Value) -> &Value {
 fn renamed(panel: &Value) -> BTreeMap<&str, &str> {
     let names = organize(panel)["renameByName"].as_object().expect("names");
     names.iter().map(|(field, name)| (field.as_str(), name.as_str().expect("a name"))).collect()
-}
-
-fn hidden(panel: &Value) -> BTreeSet<&str> {
-    organize(panel)["excludeByName"].as_object().expect("names").keys().map(String::as_str).collect()
 }
 
 #[test]

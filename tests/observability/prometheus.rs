@@ -1,4 +1,4 @@
-//! A Prometheus that holds what was imported, and scrapes nothing.
+//! A Prometheus of its own for a test, on a port of the kernel's choice.
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
@@ -19,10 +19,14 @@ pub struct Prometheus {
 }
 
 impl Prometheus {
-    /// With the blocks in `directory`/data.
+    /// With the blocks in `directory`/data; scrapes nothing.
     pub fn start(clock: &Clock, directory: &Path) -> Prometheus {
+        Prometheus::configured(clock, directory, "global: {}\n")
+    }
+
+    pub fn configured(clock: &Clock, directory: &Path, text: &str) -> Prometheus {
         let configuration = directory.join("prometheus.yml");
-        std::fs::write(&configuration, "global: {}\n").expect("the configuration");
+        std::fs::write(&configuration, text).expect("the configuration");
         let log = directory.join("log");
         let child = Command::new("prometheus")
             .arg(format!("--config.file={}", configuration.display()))
@@ -54,17 +58,12 @@ impl Prometheus {
 
     /// HTTP/1.0, so that the answer ends where the connection does.
     pub fn ask(&self, path: &str, parameters: &[(&str, &str)]) -> Value {
-        let body: Vec<String> =
+        let query: Vec<String> =
             parameters.iter().map(|(name, value)| format!("{name}={}", encoded(value))).collect();
-        let body = body.join("&");
         let mut stream = TcpStream::connect(self.address.expect("it listens")).expect("Prometheus listens");
         stream.set_read_timeout(Some(DEADLINE)).expect("a timeout");
-        write!(
-            stream,
-            "POST {path} HTTP/1.0\r\nHost: localhost\r\nContent-Type: application/x-www-form-urlencoded\r\nContent-Length: {}\r\n\r\n{body}",
-            body.len()
-        )
-        .expect("a request");
+        write!(stream, "GET {path}?{} HTTP/1.0\r\nHost: localhost\r\n\r\n", query.join("&"))
+            .expect("a request");
         let mut answer = String::new();
         stream.read_to_string(&mut answer).expect("an answer");
         let (_, body) = answer.split_once("\r\n\r\n").expect("a head and a body");

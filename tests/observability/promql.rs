@@ -92,6 +92,8 @@ pub fn scan(text: &str) -> Query {
                     query.selectors.push(selector);
                 }
             },
+            // A duration of Grafana's: offset $__interval.
+            Token::Other(sign) if sign == "$" => at += 1,
             Token::Other(sign) if sign == "(" => open.push(None),
             Token::Other(sign) if sign == ")" => assert!(open.pop().is_some(), "one ) too many: {text}"),
             Token::Other(sign) => assert_ne!(sign, "{", "a selector without a name: {text}"),

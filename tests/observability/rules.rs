@@ -8,7 +8,7 @@ use regex::Regex;
 use serde::Deserialize;
 
 use crate::promql::{Selector, scan};
-use crate::{catalogue, dashboards, files, read, root};
+use crate::{catalogue, files, read, root};
 
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -71,10 +71,6 @@ struct Global {
 struct Job {
     job_name: String,
 }
-
-/// By their uids.
-const DASHBOARDS: [&str; 5] =
-    ["lvs-overview", "lvs-virtual-server", "lvs-real-server", "lvs-director", "lvs-checks"];
 
 pub static RULES: LazyLock<Vec<Rule>> = LazyLock::new(|| {
     let alert = |rule: Either| {
@@ -197,24 +193,5 @@ fn annotations_are_complete() {
         assert!(rule.annotations["description"].ends_with(['.', '?', ')']), "{name}: sentences");
         assert_eq!(rule.annotations["runbook_url"], format!("docs/runbooks/{name}.md"));
         assert!(root().join(&rule.annotations["runbook_url"]).is_file(), "{name} has no runbook");
-    }
-}
-
-/// By uid alone: Grafana finds it whatever its title is.
-#[test]
-fn dashboard_links_lead_to_a_dashboard_that_takes_their_variables() {
-    for rule in RULES.iter() {
-        let link = &rule.annotations["dashboard_url"];
-        let (path, variables) = link.split_once('?').unwrap_or((link, ""));
-        let uid = path.strip_prefix("/d/").unwrap_or_else(|| panic!("{}: {link}", rule.alert));
-        assert!(DASHBOARDS.contains(&uid), "{}: no dashboard {uid}", rule.alert);
-        let dashboard = dashboards::all().into_iter().find(|d| d.path().starts_with(&format!("{path}/")));
-        for pair in variables.split('&').filter(|pair| !pair.is_empty()) {
-            let (variable, value) = pair.split_once('=').expect("a value");
-            let variable = variable.strip_prefix("var-").expect("a variable of the dashboard");
-            let taken = dashboard.as_ref().is_none_or(|d| d.variables().contains(&variable));
-            assert!(taken, "{}: {uid} has no variable {variable}", rule.alert);
-            assert_eq!(value, format!("{{{{ $labels.{variable} | urlquery }}}}"), "{}", rule.alert);
-        }
     }
 }

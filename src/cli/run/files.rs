@@ -15,6 +15,8 @@ const USUAL_LIMIT: u64 = 1024;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Files {
     pub probes: ProbeLimit,
+    /// Connections of tripwires.
+    pub wires: usize,
     pub kept_connections: usize,
 }
 
@@ -28,15 +30,19 @@ impl Files {
         Files::of(limit)
     }
 
-    /// Probes under way come first: without a kept connection a probe only costs more.
+    /// Probes under way come first, with half of what there is at most: they can do without a wire or a kept
+    /// connection, and are only later or cost more. Wires and kept connections share what is left.
     fn of(limit: u64) -> Files {
         let free = limit.saturating_sub(RESERVE);
-        let in_flight = free.clamp(FEWEST_IN_FLIGHT, MOST_IN_FLIGHT);
-        let reason = if free < MOST_IN_FLIGHT { SkipReason::FdReserve } else { SkipReason::InFlightLimit };
+        let in_flight = (free / 2).clamp(FEWEST_IN_FLIGHT, MOST_IN_FLIGHT);
+        let reason =
+            if in_flight < MOST_IN_FLIGHT { SkipReason::FdReserve } else { SkipReason::InFlightLimit };
+        let idle = free.saturating_sub(in_flight);
         let count = |files: u64| usize::try_from(files).unwrap_or(usize::MAX);
         Files {
             probes: ProbeLimit { in_flight: count(in_flight), reason },
-            kept_connections: count(free.saturating_sub(in_flight)),
+            wires: count(idle / 2),
+            kept_connections: count(idle - idle / 2),
         }
     }
 }
@@ -46,15 +52,19 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_reserve_is_kept_and_probes_under_way_come_before_kept_connections() {
+    fn the_reserve_is_kept_and_probes_under_way_come_before_idle_connections() {
         let of = |limit| {
-            let Files { probes, kept_connections } = Files::of(limit);
-            (probes.in_flight, probes.reason, kept_connections)
+            let Files { probes, wires, kept_connections } = Files::of(limit);
+            (probes.in_flight, probes.reason, wires, kept_connections)
         };
-        assert_eq!(of(64), (16, SkipReason::FdReserve, 0));
-        assert_eq!(of(1024), (324, SkipReason::FdReserve, 0));
-        assert_eq!(of(4096), (3396, SkipReason::FdReserve, 0));
-        assert_eq!(of(20_000), (4096, SkipReason::InFlightLimit, 15_204));
-        assert_eq!(of(1 << 20), (4096, SkipReason::InFlightLimit, (1 << 20) - 4796));
+        assert_eq!(of(64), (16, SkipReason::FdReserve, 0, 0));
+        assert_eq!(of(1024), (162, SkipReason::FdReserve, 81, 81));
+        assert_eq!(of(4096), (1698, SkipReason::FdReserve, 849, 849));
+        assert_eq!(of(20_000), (4096, SkipReason::InFlightLimit, 7602, 7602));
+        assert_eq!(of(1 << 20), (4096, SkipReason::InFlightLimit, 521_890, 521_890));
+        for limit in [700, 1023, 1024, 4095, 9000, 1 << 20] {
+            let (in_flight, _, wires, kept) = of(limit);
+            assert!((in_flight + wires + kept) as u64 <= limit.max(716) - 700, "{limit}");
+        }
     }
 }

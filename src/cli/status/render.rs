@@ -6,7 +6,9 @@ use super::compare::{Disagreement, Seen};
 use super::{Director, label, named};
 use crate::cli::Screen;
 use crate::cli::screen::{Paint, age, printable, took};
-use crate::status::{CertificateStatus, CheckStatus, RealServerStatus, Status, VirtualServerStatus};
+use crate::status::{
+    CertificateStatus, CheckStatus, RealServerStatus, Status, TripwireStatus, VirtualServerStatus,
+};
 
 /// Longest quotation of what a probe found; all of it is in the JSON.
 const MAX_DETAIL_CHARS: usize = 100;
@@ -336,9 +338,20 @@ fn probe_text(check: &CheckStatus) -> String {
             if let Some(certificate) = &check.certificate {
                 text.push_str(&format!(", {}", certificate_text(certificate)));
             }
+            if let Some(wire) = &check.tripwire {
+                text.push_str(&format!(", tripwire {}", tripwire_text(wire)));
+            }
         }
     }
     printable(&text).into_owned()
+}
+
+fn tripwire_text(wire: &TripwireStatus) -> String {
+    match (&wire.degraded, wire.armed) {
+        (Some(why), _) => format!("degraded, {why}"),
+        (None, true) => "armed".to_owned(),
+        (None, false) => "not armed".to_owned(),
+    }
 }
 
 /// Whose it is only where there is something to do: it may be an intermediate's.

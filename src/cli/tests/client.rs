@@ -7,6 +7,7 @@ use tokio::net::{TcpListener, TcpStream};
 use crate::cli::client::{AgentUrl, remote_status};
 use crate::cli::probe::ProbeArgs;
 use crate::cli::status::StatusArgs;
+use crate::cli::trust::Trust;
 use crate::status::{Status, samples};
 
 #[test]
@@ -85,7 +86,7 @@ async fn another_director_is_asked_with_its_password() {
     let body = serde_json::to_string(&status).unwrap();
     let answer = format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n{body}", body.len());
     let (url, asked) = answering(answer).await;
-    assert_eq!(remote_status(&url).await.unwrap(), status);
+    assert_eq!(remote_status(&url, &Trust::default()).await.unwrap(), status);
     let head = asked.await.unwrap();
     assert!(head.starts_with("GET /lvs/api/v1/status HTTP/1.1\r\n"), "{head}");
     // ad@min:s3cret
@@ -108,7 +109,7 @@ async fn bad_answers_are_told() {
         ("rubbish\r\n\r\n", "error"),
     ] {
         let (url, _asked) = answering(answer.to_owned()).await;
-        let error = remote_status(&url).await.unwrap_err();
+        let error = remote_status(&url, &Trust::default()).await.unwrap_err();
         assert!(error.contains(told), "{answer:?}: {error}");
         assert!(!error.contains("s3cret"), "{error}");
     }
@@ -127,7 +128,7 @@ async fn an_endless_answer_is_cut_off() {
             sent = stream.write_all(&blanks).await;
         }
     });
-    let error = remote_status(&url).await.unwrap_err();
+    let error = remote_status(&url, &Trust::default()).await.unwrap_err();
     let limits = ["its answer is over 67108864 bytes", "it did not answer within 5 s"];
     assert!(limits.contains(&error.as_str()), "{error}");
 }
@@ -151,7 +152,7 @@ async fn an_untrusted_certificate_is_refused() {
         acceptor.accept(stream).await.is_ok()
     });
     let url: AgentUrl = format!("https://localhost:{port}").parse().unwrap();
-    let error = remote_status(&url).await.unwrap_err();
+    let error = remote_status(&url, &Trust::default()).await.unwrap_err();
     assert!(error.to_lowercase().contains("certificate"), "{error}");
     assert!(!served.await.unwrap(), "the handshake was finished");
 }

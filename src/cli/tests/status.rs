@@ -8,8 +8,9 @@ use super::{Output, Screen, assert_text, on_screen, text_of};
 use crate::agent::Handle;
 use crate::cli::ControlSocket;
 use crate::cli::status::{StatusArgs, run, show};
+use crate::cli::trust::TlsFiles;
 use crate::model::{View, Weight};
-use crate::status::{CertificateStatus, HeldStatus, SlowStartStatus, Status, samples};
+use crate::status::{CertificateStatus, HeldStatus, SlowStartStatus, Status, TripwireStatus, samples};
 use crate::web::tests::{FakeExposition, agent_showing, start};
 use crate::web::{Options, Web, bind_unix, serve_unix};
 
@@ -18,6 +19,7 @@ fn args() -> StatusArgs {
         virtual_server: None,
         json: false,
         agents: Vec::new(),
+        tls: TlsFiles::default(),
         control: ControlSocket { socket: PathBuf::from("/nonexistent/control.sock") },
     }
 }
@@ -74,6 +76,22 @@ fn certificates_are_told_in_days() {
         let check = &mut status.virtual_servers[0].real_servers[0].checks[0];
         let subject = "CN=a".to_owned();
         check.certificate = Some(CertificateStatus { subject, not_after_timestamp_seconds: 0, days_left });
+        let output = shown(status, &args());
+        let whole = format!("web: pass x12, 0.3s ago in 1.2ms, {text}");
+        assert!(output.out.contains(&whole), "{whole} is not in\n{}", output.out);
+    }
+}
+
+#[test]
+fn tripwires_stand_with_their_check() {
+    for (armed, degraded, text) in [
+        (true, None, "tripwire armed\n"),
+        (false, None, "tripwire not armed\n"),
+        (true, Some("closed".into()), "tripwire degraded, closed\n"),
+    ] {
+        let mut status = Status::from(&samples::rich());
+        let check = &mut status.virtual_servers[0].real_servers[0].checks[0];
+        check.tripwire = Some(TripwireStatus { armed, trips: 3, degraded });
         let output = shown(status, &args());
         let whole = format!("web: pass x12, 0.3s ago in 1.2ms, {text}");
         assert!(output.out.contains(&whole), "{whole} is not in\n{}", output.out);

@@ -22,7 +22,7 @@ fn started(probes: &mut Probes, now: Mono) -> usize {
 
 #[test]
 fn equal_targets_are_probed_once_and_live_until_their_last_user_leaves() {
-    let mut probes = Probes::new(1, limit(10));
+    let mut probes = Probes::new(1, limit(10), 10);
     let a = probes.acquire(tcp_target(80), user(1), at(0));
     let b = probes.acquire(tcp_target(80), user(2), at(0));
     assert_eq!(a, b);
@@ -41,7 +41,7 @@ fn equal_targets_are_probed_once_and_live_until_their_last_user_leaves() {
 
 #[test]
 fn a_changed_pace_keeps_what_is_known_and_anything_else_does_not() {
-    let mut probes = Probes::new(1, limit(10));
+    let mut probes = Probes::new(1, limit(10), 10);
     let a = probes.acquire(tcp_target(80), user(1), at(0));
     started(&mut probes, at(1000));
     probes.ended(a, &report(Outcome::Pass, at(1001)), at(1001));
@@ -58,7 +58,7 @@ fn a_changed_pace_keeps_what_is_known_and_anything_else_does_not() {
 
 #[test]
 fn a_target_is_never_probed_twice_at_once_and_a_forgotten_probe_frees_its_place() {
-    let mut probes = Probes::new(1, limit(10));
+    let mut probes = Probes::new(1, limit(10), 10);
     let id = probes.acquire(tcp_target(80), user(1), at(0));
     assert_eq!(started(&mut probes, at(60_000)), 1);
     assert_eq!(started(&mut probes, at(600_000)), 0);
@@ -69,9 +69,9 @@ fn a_target_is_never_probed_twice_at_once_and_a_forgotten_probe_frees_its_place(
 
 #[test]
 fn a_settling_verdict_is_probed_at_the_fast_interval() {
-    let mut probes = Probes::new(1, limit(10));
+    let mut probes = Probes::new(1, limit(10), 10);
     let id = probes.acquire(tcp_target(80), user(1), at(0)); // interval 1 s, fast 100 ms, rise 2, fall 3
-    let mut now = at(1000);
+    let mut now = probes.next_due().unwrap();
     let mut run = |probes: &mut Probes, outcome| {
         assert_eq!(started(probes, now), 1, "due at {now:?}");
         let start = now;
@@ -90,7 +90,7 @@ fn a_settling_verdict_is_probed_at_the_fast_interval() {
 
 #[test]
 fn the_limit_of_probes_in_flight_makes_the_others_wait_not_skip() {
-    let mut probes = Probes::new(1, limit(2));
+    let mut probes = Probes::new(1, limit(2), 10);
     let ids: Vec<_> = (1..=3).map(|n| probes.acquire(tcp_target(n), user(1), at(0))).collect();
     assert_eq!(started(&mut probes, at(1000)), 2);
     assert_eq!(probes.next_due(), None);
@@ -103,7 +103,7 @@ fn the_limit_of_probes_in_flight_makes_the_others_wait_not_skip() {
 
 #[test]
 fn a_late_start_delays_no_later_turn() {
-    let mut probes = Probes::new(1, limit(10));
+    let mut probes = Probes::new(1, limit(10), 10);
     let id = probes.acquire(tcp_target(80), user(1), at(0)); // interval 1 s
     let pass = |probes: &mut Probes, now: Mono| {
         assert_eq!(started(probes, now), 1);
@@ -122,7 +122,7 @@ fn a_late_start_delays_no_later_turn() {
 
 #[test]
 fn turns_that_were_missed_are_counted_and_not_made_up_for() {
-    let mut probes = Probes::new(1, limit(1)); // interval 1 s
+    let mut probes = Probes::new(1, limit(1), 10); // interval 1 s
     let a = probes.acquire(tcp_target(1), user(1), at(0));
     let b = probes.acquire(tcp_target(2), user(1), at(0));
     assert_eq!(started(&mut probes, at(1000)), 1);

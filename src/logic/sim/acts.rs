@@ -22,6 +22,7 @@ impl Sim<'_> {
     pub(super) fn act(&mut self, act: &Act) {
         match act {
             Act::Fails { addr, port, outcome } => drop(self.sick.insert((*addr, *port), *outcome)),
+            Act::Trips(addr) => self.trip(*addr),
             Act::Passes(addr) => self.sick.retain(|(sick, _), _| sick != addr),
             Act::Edit(user, weight) => self.edit(*user, *weight),
             Act::Delete(user) => self.delete(*user),
@@ -260,5 +261,23 @@ impl Sim<'_> {
         }
         limit_changes(self.script, &mut self.world);
         self.step(Event::Tick);
+    }
+
+    pub(super) fn pause(&mut self, time: Duration) {
+        self.asleep_until = self.asleep_until.max(self.world.now.mono + time);
+    }
+
+    pub(super) fn die(&mut self) {
+        self.world.dead = true;
+        self.stops_by = None;
+        self.jobs.clear();
+        self.forget_wires();
+    }
+
+    /// Of what the engine keeps for the old process, nothing is left.
+    pub(super) fn forget_process(&mut self) {
+        self.table_free = self.world.now.mono;
+        self.table_heard = self.world.now.mono;
+        self.asleep_until = self.world.now.mono;
     }
 }

@@ -18,9 +18,14 @@ use crate::model::{
 impl Sim<'_> {
     pub fn start(&mut self, command: Command) {
         let what = kind(&command);
+        if let Command::Probe { id, target } = &command {
+            self.probes_keep_their_distance(*id, target);
+        }
+        let many = what == "probe" || what == "arm";
         let same = |job: &Job| match (job, &command) {
             (Job::Do(Command::Probe { id, .. }), Command::Probe { id: started, .. }) => id == started,
-            (Job::Do(other), _) => what != "probe" && kind(other) == what,
+            (Job::Do(Command::ArmWire { wire, .. }), Command::ArmWire { wire: begun, .. }) => wire == begun,
+            (Job::Do(other), _) => !many && kind(other) == what,
             (Job::Tell(..), _) => false,
         };
         let twice = self.jobs.values().any(same);
@@ -28,7 +33,7 @@ impl Sim<'_> {
         let now = self.world.now.mono;
         let table = what == "read" || what == "write";
         let from = if table { self.table_free.max(now) } else { now };
-        let due = from + self.takes(what == "probe");
+        let due = from + self.takes(many);
         if table {
             self.table_free = due;
         }
@@ -77,7 +82,11 @@ impl Sim<'_> {
         self.world.read_error = self.goes_wrong(Fault::Reads).then(|| ReadFailure::Failed("EIO".into()));
         self.world.open_error = self.goes_wrong(Fault::Opens).then(|| "in use".into());
         self.world.save_error = self.goes_wrong(Fault::Saves).then(|| "no space".into());
+        let now = self.world.now.mono;
+        let pause = self.script.seed.map_or(0, |_| self.draws.below(Draw::HeardAfter, 30));
+        let mut heard = now + pause as u32 * MS;
         let event = match command {
+            Command::ArmWire { wire, target } => Some(self.arm(wire, &target, heard)),
             Command::SetWeights(changes) => self.write(changes),
             Command::Probe { id, target } => {
                 let outcome = self.outcome(target.addr.addr, target.port, due);
@@ -92,14 +101,11 @@ impl Sim<'_> {
                 event
             }
             Command::SaveLedger { .. } | Command::OpenLedger => self.world.carry_out(command),
-            Command::Publish(_) | Command::AnswerHand { .. } | Command::Log(_) => None,
+            Command::DropWire(_) | Command::Publish(_) | Command::AnswerHand { .. } | Command::Log(_) => None,
         };
         if death.is_some() {
             return self.die();
         }
-        let now = self.world.now.mono;
-        let pause = self.script.seed.map_or(0, |_| self.draws.below(Draw::HeardAfter, 30));
-        let mut heard = now + pause as u32 * MS;
         if let Some(event) = event {
             if matches!(event, Event::TableRead(_) | Event::WeightsSet(_)) {
                 heard = heard.max(self.table_heard);
@@ -109,7 +115,7 @@ impl Sim<'_> {
         }
     }
 
-    fn outcome(&mut self, addr: IpAddr, port: u16, due: Mono) -> Outcome {
+    pub fn outcome(&mut self, addr: IpAddr, port: u16, due: Mono) -> Outcome {
         let sick = self.sick.get(&(addr, Some(port))).or(self.sick.get(&(addr, None)));
         let outcome = sick.copied().unwrap_or(Outcome::Pass);
         let timed_out = [FailReason::ConnectTimeout, FailReason::TlsTimeout, FailReason::ResponseTimeout];
@@ -229,6 +235,7 @@ impl Sim<'_> {
                     self.known.insert(service.key, carried_out);
                 }
             }
+            Event::WireArmed(_) | Event::WireEnded { .. } => self.wire_is_heard(&event),
             Event::Tick
             | Event::PolicyLoaded { .. }
             | Event::PolicyRefused

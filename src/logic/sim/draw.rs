@@ -27,10 +27,11 @@ pub enum Draw {
     HeardAfter,
     Missed,
     WriteResult,
+    Wires,
     Fault(Fault),
 }
 
-const KINDS: usize = 5 + Fault::ALL.len();
+const KINDS: usize = 6 + Fault::ALL.len();
 
 #[derive(Debug)]
 pub struct Draws {
@@ -50,7 +51,8 @@ impl Draws {
             Draw::HeardAfter => 2,
             Draw::Missed => 3,
             Draw::WriteResult => 4,
-            Draw::Fault(fault) => 5 + fault as usize,
+            Draw::Wires => 5,
+            Draw::Fault(fault) => 6 + fault as usize,
         };
         self.drawn[kind] += 1;
         mix(self.seed ^ mix((kind as u64) << 48 | self.drawn[kind])) % n
@@ -132,6 +134,7 @@ fn rules(random: &mut Random) -> Rules {
         interval: random.pick(&[700, 1000]) * MS,
         slow_start: random.pick(&[0, 0, 1000, 3000, 6000]) * MS,
         hold_down: random.pick(&[0, 0, 2000, 120_000]) * MS,
+        tripwire: random.percent(60),
     }
 }
 
@@ -139,7 +142,7 @@ fn act(random: &mut Random) -> Act {
     let service = vip(random.pick(&[1, 2]));
     let key = server(random.below(u64::from(SERVERS)) as u8 + 1);
     let user = (service, key);
-    match random.below(45) {
+    match random.below(49) {
         0..=5 => fails(random, key.addr),
         6..=9 => Act::Passes(key.addr),
         10..=16 => by_others(random, user),
@@ -163,6 +166,7 @@ fn act(random: &mut Random) -> Act {
             Act::ClockSteps { back: random.percent(50), by: random.pick(&[1, 5, 3600, 86_400]) * 1000 * MS }
         }
         41..=42 => Act::ReAdd(user, random.pick(&[0, 1, 2, 5, 9])),
+        43..=46 => Act::Trips(key.addr),
         _ => Act::Undrain { user, ignore_checks: random.percent(50) },
     }
 }
@@ -187,7 +191,7 @@ fn by_others(random: &mut Random, user: User) -> Act {
 }
 
 fn faults(random: &mut Random) -> Act {
-    match random.below(9) {
+    match random.below(10) {
         0 => Act::NoFaults,
         7 => Act::Faults(Fault::Opens, random.pick(&[0, 50, 100])),
         1 => Act::Faults(Fault::Writes, random.pick(&[0, 30, 100])),
@@ -198,6 +202,7 @@ fn faults(random: &mut Random) -> Act {
         3 => Act::Faults(Fault::Saves, random.pick(&[0, 50, 100])),
         4 => Act::Faults(Fault::Reads, random.pick(&[0, 50, 100])),
         5 => Act::Faults(Fault::Dumps, random.pick(&[0, 20])),
+        8 => Act::Faults(Fault::Wires, random.pick(&[0, 30, 100])),
         6 => Act::Faults(Fault::ProbesSlow, random.pick(&[0, 30])),
         _ => Act::Faults(Fault::Slow, random.pick(&[0, 5, 30])),
     }

@@ -9,10 +9,11 @@ use std::time::Duration;
 use super::draw::Draws;
 use super::script::{Act, Fault, Kind, Moment, Script, What, When};
 use super::setup::{healthy_policy, limit_changes, policy_of, table_of, truth_of};
-use crate::logic::event::{Command, Event, Note, TargetId};
+use super::wires::Wires;
+use crate::logic::event::{Command, Event, TargetId};
 use crate::logic::probes::User;
 use crate::logic::world::World;
-use crate::model::{HandDone, HandEffect, HandOrder, Mono, Outcome, Policy, ServiceKey, Verdict};
+use crate::model::{HandOrder, Mono, Outcome, Policy, ServiceKey};
 
 pub const MS: Duration = Duration::from_millis(1);
 
@@ -94,6 +95,7 @@ pub struct Sim<'a> {
     pub writes_of_events: usize,
     pub notes: BTreeMap<String, usize>,
     pub answers: u64,
+    pub wires: Wires,
     next_step: usize,
     /// Which of the expectations that wait have come true.
     come_true: Vec<bool>,
@@ -167,6 +169,7 @@ impl<'a> Sim<'a> {
             writes_of_events: 0,
             notes: BTreeMap::new(),
             answers: 0,
+            wires: Wires::default(),
             next_step: 0,
             come_true: vec![false; script.steps.len()],
             watch,
@@ -195,6 +198,7 @@ impl<'a> Sim<'a> {
         self.run_for(ALL_BACK);
         self.let_ramps_end();
         self.all_is_given_back();
+        self.wires_are_known();
     }
 
     /// Remembers the first thing that is wrong; nothing more is done then.
@@ -314,38 +318,13 @@ impl<'a> Sim<'a> {
                     self.basis = (self.known.clone(), self.world.controller.policy().clone());
                     self.start(Command::SetWeights(changes));
                 }
+                Command::DropWire(wire) => self.drop_wire(wire),
                 Command::ReadTable
                 | Command::Probe { .. }
+                | Command::ArmWire { .. }
                 | Command::SaveLedger { .. }
                 | Command::OpenLedger => self.start(command),
             }
-        }
-    }
-
-    fn logged(&mut self, note: &Note) {
-        if let Note::VerdictChanged { service, dest, verdict: Verdict::Up, .. } = note
-            && let Some(truth) = self.truth.get_mut(&(*service, *dest))
-        {
-            (truth.raised, truth.drained_again) = (false, 0);
-        }
-        if let Note::ByHand { done, .. } = note {
-            self.by_hand(done);
-        }
-        if self.script.steps.iter().any(|step| matches!(step.what, What::Expect(..))) {
-            *self.notes.entry(super::expect::name(note)).or_default() += 1;
-        }
-    }
-
-    /// An undrain raises an operator's 0 too: to a weight that he gave before.
-    fn by_hand(&mut self, done: &HandDone) {
-        let Some(truth) = self.truth.get_mut(&(done.service, done.dest)) else { return };
-        if matches!(done.effect, HandEffect::Draining | HandEffect::AddedToChecks) {
-            // Asked for anew, it may be drained whatever others raised before.
-            (truth.raised, truth.drained_again) = (false, 0);
-        }
-        let back = matches!(done.effect, HandEffect::GivingBack | HandEffect::StillFailing);
-        if let Some(owed) = done.owed.filter(|_| back && truth.zero_by_operator) {
-            (truth.given, truth.zero_by_operator) = (owed.0, false);
         }
     }
 
@@ -377,22 +356,5 @@ impl<'a> Sim<'a> {
             }
         }
         self.table_free = self.table_free.min(soon);
-    }
-
-    pub fn pause(&mut self, time: Duration) {
-        self.asleep_until = self.asleep_until.max(self.world.now.mono + time);
-    }
-
-    pub fn die(&mut self) {
-        self.world.dead = true;
-        self.stops_by = None;
-        self.jobs.clear();
-    }
-
-    /// Of what the engine keeps for the old process, nothing is left.
-    pub fn forget_process(&mut self) {
-        self.table_free = self.world.now.mono;
-        self.table_heard = self.world.now.mono;
-        self.asleep_until = self.world.now.mono;
     }
 }

@@ -44,6 +44,10 @@ impl Sim<'_> {
                 let is = self.shown(user).and_then(|s| s.held).map(|h| h.reason);
                 (is == *reason, format!("it is by {}", is.map_or("nothing", |by| by.as_str())))
             }
+            Expect::Armed(user, armed) => {
+                let is = self.is_armed(user.1.addr);
+                (is == *armed, format!("it is {}", if is { "armed" } else { "cut" }))
+            }
             Expect::LedgerEntries(entries) => {
                 let is = self.world.disk.as_ref().map_or(0, |l| l.entries.len());
                 (is == *entries, format!("it has {is}"))

@@ -106,6 +106,9 @@ impl Display for Rules {
         if self.hold_down != usual.hold_down {
             write!(f, " hold-down {}", Time(self.hold_down))?;
         }
+        if self.tripwire {
+            write!(f, " tripwire")?;
+        }
         Ok(())
     }
 }
@@ -117,6 +120,7 @@ impl Display for Act {
             Act::Fails { addr, port: Some(port), outcome } => {
                 write!(f, "fails {addr}:{port} {}", word_of(*outcome))
             }
+            Act::Trips(addr) => write!(f, "trips {addr}"),
             Act::Passes(addr) => write!(f, "passes {addr}"),
             Act::Edit(user, weight) => write!(f, "operator sets {} to {weight}", Of(user)),
             Act::Delete(user) => write!(f, "operator deletes {}", Of(user)),
@@ -170,6 +174,8 @@ impl Display for Expect {
             Expect::Held(user, reason) => {
                 write!(f, "held {} by {}", Of(user), reason.map_or("nothing", |r| r.as_str()))
             }
+            Expect::Armed(user, true) => write!(f, "tripwire {} is armed", Of(user)),
+            Expect::Armed(user, false) => write!(f, "tripwire {} is cut", Of(user)),
             Expect::LedgerEntries(0) => f.write_str("ledger empty"),
             Expect::LedgerEntries(entries) => write!(f, "ledger {entries}"),
             Expect::Writes(writes) => write!(f, "writes {writes}"),

@@ -91,6 +91,8 @@ pub struct Rules {
     pub interval: Duration,
     pub slow_start: Duration,
     pub hold_down: Duration,
+    /// Of all its checks.
+    pub tripwire: bool,
 }
 
 impl Default for Rules {
@@ -103,6 +105,7 @@ impl Default for Rules {
             interval: Duration::from_secs(1),
             slow_start: Duration::ZERO,
             hold_down: Duration::ZERO,
+            tripwire: false,
         }
     }
 }
@@ -143,6 +146,8 @@ pub enum Act {
         outcome: Outcome,
     },
     Passes(IpAddr),
+    /// It ends its idle connections.
+    Trips(IpAddr),
     Edit(User, u32),
     Delete(User),
     DeleteService(ServiceKey),
@@ -236,6 +241,8 @@ spoken! {
         ProbesLate = "probes-late",
         /// The answer takes up to ten seconds, long enough for its target to be gone.
         ProbesSlow = "probes-slow",
+        /// A tripwire's connection is refused, or ends by itself before long.
+        Wires = "wires",
         /// Reads, writes and saves take up to three seconds.
         Slow = "slow",
     }
@@ -248,6 +255,8 @@ pub enum Expect {
     Verdict(User, Option<Verdict>),
     Drained(User, Option<DrainedBy>),
     Held(User, Option<HeldReason>),
+    /// Whether a tripwire is held to it.
+    Armed(User, bool),
     LedgerEntries(usize),
     /// Changes of weights by the agent, from the beginning.
     Writes(usize),

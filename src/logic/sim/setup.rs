@@ -54,6 +54,7 @@ pub fn service_policy(key: ServiceKey, rules: &Rules) -> ServicePolicy {
     let check = |port: &u16| {
         let mut spec = CheckSpec { port: Some(*port).filter(|port| *port != 0), ..tcp_spec() };
         spec.pace.interval = rules.interval;
+        spec.pace.tripwire = rules.tripwire;
         Arc::new(Check { name: format!("port-{port}"), spec: Arc::new(spec) })
     };
     service.checks = rules.checks.iter().map(check).collect();

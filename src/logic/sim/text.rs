@@ -18,13 +18,13 @@ use crate::model::{
 const LINES: &str = "a line begins with seed, suspect-self, restore-on-exit, changes-per-cycle, virtual-server, real-server, at, by, until or end";
 const SERVICE: &str = "virtual-server 10.0.0.1:80/tcp wrr [unmanaged | floor 1|50% | mode enforce|observe | \
      checks none|80,81,service | on-failure weight-0|observe | interval 1s | \
-     slow-start 10s | hold-down 30s]…";
+     slow-start 10s | hold-down 30s | tripwire]…";
 const ROW: &str = "real-server 10.0.1.1:80 weight 5 [masq], after its virtual-server";
-const ACTS: &str = "after `at 5s` stands one of: fails, passes, operator, keepalived, drain, undrain, configure, \
+const ACTS: &str = "after `at 5s` stands one of: fails, passes, trips, operator, keepalived, drain, undrain, configure, \
      unconfigure, suspect-self, broken-config, dies, stops, reboots, restarts, faults, pauses, clock, looks, dump-lacks, \
-     before-write; or what is expected: weight, owed, verdict, drained, held, ledger, writes, noted, answered";
+     before-write; or what is expected: weight, owed, verdict, drained, held, tripwire, ledger, writes, noted, answered";
 const EXPECTED: &str = "after `by 5s` and `until 5s` stands what is expected: weight, owed, verdict, drained, held, \
-     ledger, writes, noted, answered";
+     tripwire, ledger, writes, noted, answered";
 
 /// Every wrong line: its number, what is wrong, and the form that is allowed.
 pub fn parse(text: &str) -> Result<Script, Vec<String>> {
@@ -140,6 +140,7 @@ impl Words<'_> {
                 "on-failure" => rules.on_failure = Some(self.one_of(&OnFailure::ALL, SERVICE)?),
                 "slow-start" => rules.slow_start = self.duration(SERVICE)?,
                 "hold-down" => rules.hold_down = self.duration(SERVICE)?,
+                "tripwire" => rules.tripwire = true,
                 "interval" => rules.interval = self.duration(SERVICE)?.max(100 * MS),
                 other => return Err(format!("`{other}` is no setting: write {SERVICE}")),
             }
@@ -213,6 +214,11 @@ impl Words<'_> {
                 self.exactly("by", form)?;
                 Expect::Held(user, self.one_or("nothing", &HeldReason::ALL, form)?)
             }
+            "tripwire" => {
+                let form = "tripwire 10.0.1.1:80 is armed|cut";
+                let user = self.user_is(form)?;
+                Expect::Armed(user, self.one_of(&["armed", "cut"], form)? == "armed")
+            }
             "ledger" if self.then("empty") => Expect::LedgerEntries(0),
             "ledger" => Expect::LedgerEntries(self.number("ledger empty, or ledger 2 (entries on disk)")?),
             "writes" => Expect::Writes(self.number("writes 3 (from the beginning)")?),
@@ -251,6 +257,7 @@ impl Words<'_> {
     fn act(&mut self, word: &str) -> Result<Option<Act>, String> {
         Ok(Some(match word {
             "fails" => self.fails()?,
+            "trips" => Act::Trips(self.parsed("trips 10.0.1.1")?),
             "passes" => Act::Passes(self.parsed("passes 10.0.1.1")?),
             "operator" => self.operator()?,
             "keepalived" => {

@@ -189,6 +189,13 @@ catalogue! {
     CHECK_TLS_NOT_AFTER: Gauge, "lvs_check_tls_not_after_timestamp_seconds", RK, Seconds, Stable,
         "Earliest expiry in the certificate chain that the server presented last, accepted or not; no row before it presented one",
         "probes";
+    CHECK_TRIPWIRE_ARMED: Gauge, "lvs_check_tripwire_armed", RK, One, Stable,
+        "1 while the idle connection of a tripwire is held; only where configured", "probes";
+    CHECK_TRIPWIRE_TRIPS: Counter, "lvs_check_tripwire_trips_total", RK, One, Stable,
+        "Times that the server ended a tripwire's connection, and was probed at once", "probes";
+    CHECK_TRIPWIRE_DEGRADED: Gauge, "lvs_check_tripwire_degraded", &["virtual_server", "real_server", "check", "reason"], One, Stable,
+        "1 while a tripwire is of little use, so that probes at their interval tell: closed, refused, talks, fd_limit, local_error; no row otherwise",
+        "probes";
     DRIFT: Counter, "lvs_drift_detected_total", &["kind"], One, Stable,
         "Differences between the table and what we wrote or were told to expect: weight, missing_virtual_server", "plan";
     VIP_PRESENT: Gauge, "lvs_vip_present", &["vip"], One, Stable,

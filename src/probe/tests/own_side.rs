@@ -43,8 +43,11 @@ async fn requests_that_cannot_be_sent() {
         (HttpOptions { host: Some("a\nb".to_owned()), ..get() }, r"host `a\nb`"),
         (HttpOptions { headers: vec![("a b".to_owned(), "x".to_owned())], ..get() }, "header `a b`"),
     ] {
-        let report = run(&target(server.addr, CheckKind::Http(options))).await;
-        assert_local(&report, LocalReason::LocalError, detail);
+        for version in HttpVersion::ALL {
+            let options = HttpOptions { version, ..options.clone() };
+            let report = run(&target(server.addr, CheckKind::Http(options))).await;
+            assert_local(&report, LocalReason::LocalError, detail);
+        }
     }
 }
 

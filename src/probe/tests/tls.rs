@@ -2,6 +2,7 @@ use rustls::version::{TLS12, TLS13};
 
 use super::*;
 use crate::model::{ClientCertificate, LocalReason, PemFile};
+use crate::probe::Alpn;
 use crate::probe::fixtures::{
     Authority, Certified, Server, Validity, answer_and_drop, answer_and_wait, banner, hang_up,
     listen_and_leave, pem_file, reset, self_signed, silent,
@@ -288,14 +289,14 @@ async fn configurations_are_shared_and_their_number_is_bounded() {
     let authority = Authority::new("a");
     let options = trusting(&authority);
     let addr = "127.0.0.1".parse().unwrap();
-    let one = trust.session(&options, None, addr, false).await.ok().unwrap().config;
+    let one = trust.session(&options, None, addr, None).await.ok().unwrap().config;
     let elsewhere = TlsOptions { server_name: None, ..options.clone() };
-    let two = trust.session(&elsewhere, None, addr, false).await.ok().unwrap().config;
+    let two = trust.session(&elsewhere, None, addr, None).await.ok().unwrap().config;
     assert!(Arc::ptr_eq(&one, &two));
-    let http = trust.session(&options, None, addr, true).await.ok().unwrap().config;
+    let http = trust.session(&options, None, addr, Some(Alpn::Http1)).await.ok().unwrap().config;
     assert!(!Arc::ptr_eq(&one, &http));
     for _ in 0..600 {
-        trust.session(&trusting(&authority), None, addr, false).await.ok().unwrap();
+        trust.session(&trusting(&authority), None, addr, None).await.ok().unwrap();
     }
     assert!(trust.cached() <= 256, "{}", trust.cached());
 }

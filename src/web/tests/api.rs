@@ -1,4 +1,3 @@
-use tempfile::TempDir;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use super::*;
@@ -6,29 +5,10 @@ use crate::agent::{HandProbe, ProbeRefused, Request as AgentRequest};
 use crate::model::{FailReason, Mono, Outcome, Phases, ProbeReport};
 use crate::status::{ApiError, ProbeAnswer};
 
+const PROBE: &str = "/api/v1/probe";
 const ASKED: &str = r#"{"virtual_server":"10.10.0.100:80/tcp","real_server":"10.10.0.21:80","check":null}"#;
 
-struct Control {
-    dir: TempDir,
-    requests: mpsc::Receiver<AgentRequest>,
-    _stop: watch::Sender<bool>,
-}
-
 impl Control {
-    fn start(options: Options) -> Control {
-        let dir = tempfile::tempdir().unwrap();
-        let (handle, requests) = agent_in_hand();
-        let web = Web::new(options, handle, Arc::new(FakeExposition::default()));
-        let (stop, stopping) = watch::channel(false);
-        let listener = bind_unix(&dir.path().join("control.sock")).unwrap();
-        tokio::spawn(serve_unix(listener, web, stopping));
-        Control { dir, requests, _stop: stop }
-    }
-
-    async fn ask(&self, method: &str, body: &str) -> Reply {
-        ask_unix(&self.dir.path().join("control.sock"), method, "/api/v1/probe", body).await
-    }
-
     /// Asks for a probe and has the loop answer it.
     async fn probe(&mut self, result: Result<Vec<HandProbe>, ProbeRefused>) -> Reply {
         let path = self.dir.path().join("control.sock");
@@ -63,7 +43,7 @@ fn report() -> ProbeReport {
 
 #[tokio::test]
 async fn a_probe_by_hand_is_told_in_full() {
-    let mut control = Control::start(Options::default());
+    let mut control = Control::start();
     let probe = HandProbe {
         check: samples::check("web"),
         target: "10.10.0.21:8080".parse().unwrap(),
@@ -83,7 +63,7 @@ async fn a_probe_by_hand_is_told_in_full() {
 
 #[tokio::test]
 async fn refusals_have_their_codes() {
-    let mut control = Control::start(Options::default());
+    let mut control = Control::start();
     let (service, dest) = ("10.10.0.100:80/tcp".parse().unwrap(), "10.10.0.21:80".parse().unwrap());
     let web = || "web".to_owned();
     for (refused, code) in [
@@ -104,7 +84,7 @@ async fn refusals_have_their_codes() {
 
 #[tokio::test]
 async fn bad_bodies_do_nothing() {
-    let mut control = Control::start(Options::default());
+    let mut control = Control::start();
     for body in [
         "",
         "{",
@@ -114,15 +94,15 @@ async fn bad_bodies_do_nothing() {
         r#"{"virtual_server":"10.10.0.100:80/tcp","real_server":"10.10.0.21:80","chekc":"web"}"#,
         r#"{"virtual_server":"10.10.0.100:80/tcp","real_server":"10.10.0.21:80","check":7}"#,
     ] {
-        let reply = control.ask("POST", body).await;
+        let reply = control.ask("POST", PROBE, body).await;
         assert_eq!(reply.status, StatusCode::BAD_REQUEST, "{body}");
         let error = serde_json::from_slice::<ApiError>(&reply.body).unwrap().error;
         assert!(error.contains("no probe request"), "{error}");
     }
     let nested = "[".repeat(60_000);
-    assert_eq!(control.ask("POST", &nested).await.status, StatusCode::BAD_REQUEST);
+    assert_eq!(control.ask("POST", PROBE, &nested).await.status, StatusCode::BAD_REQUEST);
     for method in ["GET", "HEAD", "PUT"] {
-        let reply = control.ask(method, "").await;
+        let reply = control.ask(method, PROBE, "").await;
         assert_eq!((reply.status, reply.header("allow")), (StatusCode::METHOD_NOT_ALLOWED, Some("POST")));
     }
     assert!(control.requests.try_recv().is_err(), "the agent was asked");
@@ -130,7 +110,7 @@ async fn bad_bodies_do_nothing() {
 
 #[tokio::test]
 async fn huge_bodies_are_refused_announced_or_not() {
-    let mut control = Control::start(Options::default());
+    let mut control = Control::start();
     for head in [
         "Content-Length: 70000\r\n\r\n".to_owned(),
         format!("Transfer-Encoding: chunked\r\n\r\n11170\r\n{}\r\n0\r\n\r\n", " ".repeat(70_000)),
@@ -150,13 +130,13 @@ async fn huge_bodies_are_refused_announced_or_not() {
 #[tokio::test]
 async fn a_probe_without_end_and_a_dead_loop_are_told() {
     let mut control =
-        Control::start(Options { probe_timeout: Duration::from_millis(20), ..Options::default() });
-    let reply = control.ask("POST", ASKED).await;
+        Control::with(Options { probe_timeout: Duration::from_millis(20), ..Options::default() });
+    let reply = control.ask("POST", PROBE, ASKED).await;
     assert_eq!(reply.status, StatusCode::GATEWAY_TIMEOUT);
     assert_eq!(reply.text(), r#"{"error":"the probes did not end within 0.02 s"}"#);
     control.requests.close();
     while control.requests.try_recv().is_ok() {}
-    let reply = control.ask("POST", ASKED).await;
+    let reply = control.ask("POST", PROBE, ASKED).await;
     assert_eq!(reply.status, StatusCode::SERVICE_UNAVAILABLE);
     assert_eq!(reply.text(), r#"{"error":"the agent's loop has ended"}"#);
 }

@@ -11,29 +11,9 @@ const DRAIN: &str = "/api/v1/drain";
 const UNDRAIN: &str = "/api/v1/undrain";
 const RELOAD: &str = "/-/reload";
 
-struct Control {
-    dir: tempfile::TempDir,
-    requests: mpsc::Receiver<AgentRequest>,
-    _stop: watch::Sender<bool>,
-}
-
 impl Control {
-    fn start() -> Control {
-        Control::with(Options::default())
-    }
-
-    fn with(options: Options) -> Control {
-        let dir = tempfile::tempdir().unwrap();
-        let (handle, requests) = agent_in_hand();
-        let web = Web::new(options, handle, Arc::new(FakeExposition::default()));
-        let (stop, stopping) = watch::channel(false);
-        let listener = bind_unix(&dir.path().join("control.sock")).unwrap();
-        tokio::spawn(serve_unix(listener, web, stopping));
-        Control { dir, requests, _stop: stop }
-    }
-
     async fn post(&self, path: &str, body: &str) -> Reply {
-        ask_unix(&self.dir.path().join("control.sock"), "POST", path, body).await
+        self.ask("POST", path, body).await
     }
 
     /// Asks, and has the loop answer; the reply, and what the loop was asked.

@@ -18,10 +18,17 @@ use asked::{Asked, Chosen, asked};
 /// The last minute of a Prometheus that scrapes each second.
 const RANGE_S: u64 = 60;
 const RATE_S: u64 = 30;
+const STEP_S: u64 = 1;
 
 /// Prints `MILLISECONDS ROWS WHICH` for each; rows without a number do not count.
 pub fn ask(url: &str, directory: &str, virtual_server: &str, real_server: &str) -> Result<ExitCode, Failure> {
-    let chosen = Chosen { virtual_server, real_server, range_seconds: RANGE_S, rate_seconds: RATE_S };
+    let chosen = Chosen {
+        virtual_server,
+        real_server,
+        range_seconds: RANGE_S,
+        rate_seconds: RATE_S,
+        step_seconds: STEP_S,
+    };
     let end = u64::try_from(epoch_us() / 1_000_000)?;
     let files: Result<Vec<PathBuf>, io::Error> =
         fs::read_dir(directory)?.map(|entry| entry.map(|entry| entry.path())).collect();

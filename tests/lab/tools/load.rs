@@ -2,18 +2,23 @@
 
 use std::fs::File;
 use std::io::Write;
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::process::ExitCode;
 use std::time::Duration;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
+use tokio::net::{TcpSocket, TcpStream};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::time::{sleep, timeout};
 
 use crate::{Failure, epoch_us};
 
 const TIMEOUT: Duration = Duration::from_secs(3);
+/// The director remembers a connection for minutes after its end, and sends one from the same port to the same
+/// real server, whatever weight that has by then. So the clock tells the port: none is used twice within
+/// `PORTS` pauses, by whichever run.
+const PORTS: u128 = 50_000;
+const FIRST_PORT: u16 = 10_000;
 
 /// One line a request: `BEGAN_MICROSECONDS ok NAME` or `BEGAN_MICROSECONDS failed WHY`. SIGTERM ends it after the
 /// request under way.
@@ -24,7 +29,8 @@ pub fn run(target: &str, pause: Duration, file: &str) -> Result<ExitCode, Failur
         let mut stop = signal(SignalKind::terminate())?;
         loop {
             let began = epoch_us();
-            let result = match timeout(TIMEOUT, request(target)).await {
+            let port = FIRST_PORT + (began / pause.as_micros().max(1) % PORTS) as u16;
+            let result = match timeout(TIMEOUT, request(port, target)).await {
                 Ok(Ok(name)) => format!("ok {name}"),
                 Ok(Err(error)) => format!("failed {error}"),
                 Err(_) => "failed no answer in time".to_owned(),
@@ -38,8 +44,14 @@ pub fn run(target: &str, pause: Duration, file: &str) -> Result<ExitCode, Failur
     })
 }
 
-async fn request(target: SocketAddr) -> Result<String, String> {
-    let mut stream = TcpStream::connect(target).await.map_err(|e| format!("connect: {e}"))?;
+async fn connect(port: u16, target: SocketAddr) -> std::io::Result<TcpStream> {
+    let socket = TcpSocket::new_v4()?;
+    socket.bind((Ipv4Addr::UNSPECIFIED, port).into())?;
+    socket.connect(target).await
+}
+
+async fn request(port: u16, target: SocketAddr) -> Result<String, String> {
+    let mut stream = connect(port, target).await.map_err(|e| format!("connect: {e}"))?;
     let ask = format!("GET / HTTP/1.1\r\nHost: {target}\r\nConnection: close\r\n\r\n");
     stream.write_all(ask.as_bytes()).await.map_err(|e| format!("write: {e}"))?;
     let mut answer = String::new();

@@ -4,7 +4,9 @@
 mod bulk;
 mod chaos;
 mod dashboards;
+mod http2;
 mod load;
+mod oncall;
 mod query;
 mod serve;
 mod table;
@@ -37,6 +39,10 @@ lab-tools metric URL NAME [LABEL=VALUE]...       the value of the one sample tha
 lab-tools json URL|FILE [SEGMENT]...             one value of a JSON document, or `absent`
 lab-tools dashboards PROMETHEUS_URL DIR VS RS    puts every query of the dashboards to it, where they are about one about
                                                  these; prints MILLISECONDS ROWS WHICH for each
+lab-tools oncall ADDR:PORT DIR                   whoever Alertmanager tells: a file in DIR for each notification, and in
+                                                 DIR/list a line for each, FILE EPOCH_MS PATH TITLE;
+                                                 DIR/late: milliseconds for which the machine has stood still
+lab-tools told FILE                              one of them as it is read
 ";
 
 type Failure = Box<dyn std::error::Error>;
@@ -92,6 +98,8 @@ fn run(words: &[&str]) -> Result<ExitCode, Failure> {
         ["dashboards", url, directory, virtual_server, real_server] => {
             dashboards::ask(url, directory, virtual_server, real_server)
         }
+        ["oncall", addr, directory] => oncall::listen(addr, directory),
+        ["told", file] => oncall::read(file),
         _ => {
             write!(io::stderr(), "{USAGE}")?;
             Ok(ExitCode::from(2))

@@ -1,4 +1,4 @@
-//! A real server's HTTP server, good or hostile. Bound to `[::]`, it answers on every address of its host, so that
+//! A real server's HTTP server, good or hostile, in HTTP/1.1 and, where it behaves, HTTP/2. Bound to `[::]`, it answers on every address of its host, so that
 //! one process can also be a whole farm (`ip route add local 10.20.0.0/16 dev lo`).
 
 use std::path::PathBuf;
@@ -9,11 +9,13 @@ use std::time::Duration;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::time::sleep;
+use tokio::time::{sleep, timeout};
 
-use crate::Failure;
+use crate::{Failure, http2};
 
 const MAX_REQUEST: usize = 16 << 10;
+/// Of an impatient server with a client that says nothing.
+const PATIENCE: Duration = Duration::from_secs(1);
 
 #[derive(Debug, Clone, Copy)]
 pub enum Behaviour {
@@ -28,6 +30,10 @@ pub enum Behaviour {
     Silent,
     /// A correct answer, one byte each 100 ms.
     Drip,
+    /// Good, but closes connections on which nothing came for a second.
+    Impatient,
+    /// Good, but has room for one connection: others are reset.
+    Single,
 }
 
 impl FromStr for Behaviour {
@@ -42,6 +48,8 @@ impl FromStr for Behaviour {
             "garbage" => Behaviour::Garbage,
             "silent" => Behaviour::Silent,
             "drip" => Behaviour::Drip,
+            "impatient" => Behaviour::Impatient,
+            "single" => Behaviour::Single,
             _ => return Err(format!("no behaviour `{word}`")),
         })
     }
@@ -73,6 +81,10 @@ pub fn run(addr: &str, name: &str, director: Director) -> Result<ExitCode, Failu
         let director = Arc::new(director);
         loop {
             let (stream, _) = listener.accept().await?;
+            if matches!(director.behaviour()?, Behaviour::Single) && Arc::strong_count(&director) > 1 {
+                stream.set_zero_linger()?;
+                continue;
+            }
             let (name, director) = (name.clone(), director.clone());
             // An error is the client gone, which is its right.
             tokio::spawn(async move { answer(stream, &name, &director).await });
@@ -81,11 +93,18 @@ pub fn run(addr: &str, name: &str, director: Director) -> Result<ExitCode, Failu
 }
 
 async fn answer(mut stream: TcpStream, name: &str, director: &Director) -> std::io::Result<()> {
-    while let Some(request) = read_request(&mut stream).await? {
+    match within_patience(director, http2::is_wanted(&stream)).await? {
+        None => return Ok(()),
+        Some(true) => return answer_http2(stream, name, director).await,
+        Some(false) => {}
+    }
+    while let Some(request) = within_patience(director, read_request(&mut stream)).await?.flatten() {
         let request = request.to_ascii_lowercase();
         let last = request.contains("connection: close") || request.contains(" http/1.0\r\n");
         match director.behaviour()? {
-            Behaviour::Good => stream.write_all(reply("200 OK", name, last).as_bytes()).await?,
+            Behaviour::Good | Behaviour::Impatient | Behaviour::Single => {
+                stream.write_all(reply("200 OK", name, last).as_bytes()).await?
+            }
             Behaviour::Unavailable => {
                 stream.write_all(reply("503 Service Unavailable", name, last).as_bytes()).await?;
             }
@@ -118,6 +137,31 @@ async fn answer(mut stream: TcpStream, name: &str, director: &Director) -> std::
         }
     }
     Ok(())
+}
+
+async fn answer_http2(stream: TcpStream, name: &str, director: &Director) -> std::io::Result<()> {
+    match director.behaviour()? {
+        Behaviour::Good | Behaviour::Impatient | Behaviour::Single => {
+            http2::answer(stream, name, true).await.map_err(std::io::Error::other)
+        }
+        Behaviour::Unavailable => http2::answer(stream, name, false).await.map_err(std::io::Error::other),
+        Behaviour::Garbage => http2::babble(stream).await,
+        Behaviour::Silent | Behaviour::EndlessBody | Behaviour::EndlessHeaders | Behaviour::Drip => {
+            std::future::pending().await
+        }
+    }
+}
+
+/// `None`: an impatient server has waited long enough.
+async fn within_patience<T>(
+    director: &Director,
+    work: impl Future<Output = std::io::Result<T>>,
+) -> std::io::Result<Option<T>> {
+    if matches!(director.behaviour()?, Behaviour::Impatient) {
+        timeout(PATIENCE, work).await.ok().transpose()
+    } else {
+        work.await.map(Some)
+    }
 }
 
 /// Ends only by an error: the client closed.

@@ -116,6 +116,32 @@ pub fn twins(addresses: u16, real_servers: u8) -> View {
     view(Some(snapshot(table)), views)
 }
 
+/// With a value of its own for every number of every real server.
+pub fn numbered(mut view: View) -> View {
+    let snapshot = Arc::make_mut(view.snapshot.as_mut().expect("a snapshot"));
+    let mut next = 0_u32;
+    let mut number = || {
+        next += 1;
+        next
+    };
+    for service in &mut snapshot.services {
+        for dest in &mut Arc::make_mut(service).destinations {
+            dest.weight = Weight(number());
+            dest.active_connections = number();
+            dest.inactive_connections = number();
+            dest.persistent_connections = number();
+            dest.counters = Some(Counters {
+                connections: number().into(),
+                incoming_packets: number().into(),
+                outgoing_packets: number().into(),
+                incoming_bytes: number().into(),
+                outgoing_bytes: number().into(),
+            });
+        }
+    }
+    view
+}
+
 /// Netlink counters of every kind.
 pub fn machinery() -> Machinery {
     let telemetry = SharedTelemetry::default();

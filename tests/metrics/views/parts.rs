@@ -93,6 +93,7 @@ pub fn tunnel(key: &str, kind: TunnelKind) -> RealServer {
 
 pub fn http_options() -> HttpOptions {
     HttpOptions {
+        version: lvs_agent::model::HttpVersion::V1,
         method: "GET".to_owned(),
         path: "/healthz".to_owned(),
         host: None,
@@ -110,6 +111,7 @@ pub fn check(name: &str, kind: CheckKind) -> Arc<Check> {
         fast_interval: Duration::from_millis(200),
         rise: 2,
         fall: 3,
+        tripwire: false,
     };
     let spec = CheckSpec {
         kind,
@@ -206,17 +208,20 @@ fn passing(check: &Arc<Check>) -> CheckView {
         last: Some(last.clone()),
         last_conclusive: Some(last),
         chain: None,
+        tripwire: None,
         skipped: None,
     }
 }
 
-/// Its real servers show certificates, the first of them one that has expired.
+/// Its real servers show certificates, the first of them one that has expired, and have tripwires.
 pub fn presenting(mut service: ServiceView) -> ServiceView {
     let servers = service.managed.as_mut().map(|managed| &mut managed.real_servers);
     for (at, server) in servers.into_iter().flatten().enumerate() {
         for check in &mut server.checks {
             let not_after = [1_763_900_000, 1_795_600_000][at % 2];
             check.chain = Some(Arc::new(ChainExpiry { not_after, subject: "CN=shop.example.com".into() }));
+            let degraded = [None, Some(WireTrouble::Closed)][at % 2];
+            check.tripwire = Some(TripwireView { armed: at % 2 == 0, trips: at as u64, degraded });
         }
     }
     service

@@ -2,6 +2,7 @@
 
 use super::panel::{Panel, graph, heatmap, stat, timeline};
 use super::query::top;
+use super::shared::{disagreement, failed_probes, held_by_reason, weight_changes};
 use super::table::{certificates, table};
 use super::{Board, INSTANCE, JOB, VIRTUAL_SERVERS, Variable, section};
 
@@ -96,14 +97,7 @@ fn checks() -> [Panel; 7] {
         )
     };
     [
-        graph(
-            "Failed probes by reason",
-            "Attempts a second. connect_timeout and connect_unreachable: host or network; connect_refused: no process; response_timeout: it hangs; bad_status, bad_body: it says so itself; tls_*: certificates.",
-            "cps",
-        )
-        .line("{{reason}}", "sum by (reason) (rate(lvs_check_failures_total[$__rate_interval]))")
-        .stacked()
-        .empty("No check failed"),
+        failed_probes(),
         graph(
             "Probes that could not be carried out",
             "By reason, a second: the agent's own descriptors, ports, network or lateness. They move no verdict.",
@@ -145,7 +139,7 @@ fn checks() -> [Panel; 7] {
             "sum by (le) (increase(lvs_check_duration_seconds_bucket{phase=\"total\"}[$__rate_interval]))",
         ),
         slowest(),
-        certificates(),
+        certificates().size(24, 7),
     ]
 }
 
@@ -176,11 +170,7 @@ fn slowest() -> Panel {
 fn decisions() -> [Panel; 6] {
     let changed = |of: &str| format!("sum by ({of}) (increase(lvs_weight_changes_total[$__range]))");
     [
-        graph("Weight changes", "Weights that the kernel acknowledged, of all directors: drain (to 0), restore, adjust. One bar is the number in that step of the graph.", "none")
-            .line("{{direction}}", "sum by (direction) (increase(lvs_weight_changes_total[$__rate_interval]))")
-            .bars()
-            .colors(&[("drain", "red"), ("restore", "green"), ("adjust", "blue")])
-            .empty("None managed"),
+        weight_changes(),
         graph("Changes that were held", "Holds that began in each step of the graph, by reason; one that goes on is counted once.", "none")
             .line("{{reason}}", "sum by (reason) (increase(lvs_weight_changes_held_total[$__rate_interval]))")
             .bars()
@@ -194,10 +184,7 @@ fn decisions() -> [Panel; 6] {
              topk(40, max by (job, virtual_server) (max_over_time(lvs_virtual_server_floor_reached[$__range] @ end())) == 1)",
         )
         .empty("No floor was reached"),
-        graph("Changes held now, by reason", "Over time; how long a reason lasts says more than how often it comes.", "none")
-            .line("{{reason}}", "sum by (reason) (lvs_real_server_change_held)")
-            .stacked()
-            .empty("No change is held"),
+        held_by_reason(),
         table("Weight changes", "The virtual servers with most of them in the time range, of all directors; at most 50.")
             .label("job", "")
             .label("virtual_server", "Virtual server")
@@ -262,21 +249,6 @@ fn tables() -> [Panel; 3] {
         .label("reason", "Reason")
         .rows("topk(100, max by (R, reason) (lvs_real_server_change_held))")
         .empty("No change is held"),
-        table(
-            "Where the directors disagree",
-            "At most 50 real servers that one director judges up and another down: a filter or a partition between one of them and the server.",
-        )
-        .size(12, 8)
-        .label("job", "")
-        .label("virtual_server", "Virtual server")
-        .label("real_server", "Real server")
-        .column(
-            "Directors that say up",
-            "none",
-            "topk(50, sum by (job, virtual_server, real_server) (lvs_real_server_up)
-             and on (job, virtual_server, real_server) (max by (job, virtual_server, real_server) (lvs_real_server_up)
-             != min by (job, virtual_server, real_server) (lvs_real_server_up)))",
-        )
-        .empty("They agree"),
+        disagreement(),
     ]
 }

@@ -1,14 +1,12 @@
 //! The director and its agent: do they do their work, and is there room?
 
-use super::overview::{addresses, replies_by_forwarding};
 use super::panel::{Panel, graph, stat, timeline};
 use super::query::{busiest, top};
+use super::shared::{MOST_DIRECTORS as MOST, directors_over_time, replies_by_forwarding};
 use super::table::table;
 use super::{Board, INSTANCE, JOB, Variable, section};
 
 pub const VARIABLES: &[Variable] = &[JOB, INSTANCE];
-/// Of directors there are few; should there be many, the graphs stay readable.
-const MOST: u32 = 20;
 const D: &str = "job, instance";
 
 pub fn board() -> Board {
@@ -44,7 +42,7 @@ fn quantile(q: &str, histogram: &str) -> String {
     top(MOST, D, &rank, &format!("histogram_quantile({q}, {})", rate("$__rate_interval]")))
 }
 
-fn now() -> [Panel; 9] {
+fn now() -> [Panel; 10] {
     [
         stat("Answering", "Agents that Prometheus can scrape now, of the selected directors.", "none", "sum(up)")
             .line("of", "count(up)")
@@ -89,17 +87,10 @@ fn now() -> [Panel; 9] {
             "count(ipvs_estimation_enabled == 0) or vector(0)",
         )
         .none_or("red"),
-        timeline(
-            "Agents",
-            "Whether each agent answers and can read the kernel's table; at most 20 directors. While it cannot, no verdict changes a weight.",
-            "{{instance}}",
-            &[(0, "no answer", "red"), (1, "table unreadable", "orange"), (2, "good", "green")],
-            most("up", "max by (J) (up + on (J) ipvs_up or up)"),
-        )
-        .size(24, 5)
-        .empty("No director in the selected jobs"),
+        directors_over_time().size(24, 5),
         agents(),
         settings(),
+        timeouts(),
     ]
 }
 
@@ -113,14 +104,16 @@ fn vips() -> [Panel; 5] {
         )
         .steps(&[(None, "red"), (Some(1.0), "green")])
         .decimals(0)
-        .empty("not known"),
+        .empty("not known")
+        .size(4, 6),
         stat(
             "Addresses nowhere",
             "Virtual addresses that no selected director holds: their clients reach nobody.",
             "none",
             "count(max by (job, vip) (lvs_vip_present) == 0) or vector(0)",
         )
-        .none_or("red"),
+        .none_or("red")
+        .size(4, 6),
         stat(
             "Addresses held twice",
             "Virtual addresses on more than one director that are not shared on purpose: split brain.",
@@ -128,7 +121,8 @@ fn vips() -> [Panel; 5] {
             "count(count by (job, vip) (lvs_vip_present == 1) > 1
              unless on (job, vip) lvs_vip_info{sharing=\"shared\"}) or vector(0)",
         )
-        .none_or("red"),
+        .none_or("red")
+        .size(4, 6),
         table("Addresses", "Each virtual address on each director: at most 100 rows.")
             .size(12, 6)
             .label("job", "")
@@ -155,14 +149,33 @@ fn vips() -> [Panel; 5] {
     ]
 }
 
+/// One row an address and director.
+fn addresses() -> Panel {
+    let row = "job, instance, vip";
+    timeline(
+        "Who holds which address",
+        "Where each virtual address was. Two directors at once: split brain, unless it is shared on purpose. None: clients reach nobody. At most 24 rows, those that moved first.",
+        "{{vip}} at {{instance}}",
+        &[(0, "elsewhere", "blue"), (1, "here", "green")],
+        top(
+            24,
+            row,
+            &format!("max by ({row}) (increase(lvs_vip_transitions_total[$__range] @ end()))"),
+            &format!("max by ({row}) (lvs_vip_present)"),
+        ),
+    )
+    .size(24, 12)
+    .empty("No address is known, or none can be found out")
+}
+
 fn agents() -> Panel {
-    table("Agents", "One row a director. Weights taken: those that the agent owes to the owner of the table.")
+    table("Agents", "One row a director. Configured: the last load of the configuration, and whether it worked. Snapshot and last cycle: how long ago. Taken: weights that the agent owes to the owner of the table. Failed saves: of the ledger, in the time range.")
         .size(24, 7)
         .label("job", "")
         .label("instance", "Director")
         .column("Answers", "none", "max by (J) (up)")
         .yes_no()
-        .column("Table readable", "none", "max by (J) (ipvs_up)")
+        .column("Readable", "none", "max by (J) (ipvs_up)")
         .yes_no()
         .label("mode", "Mode")
         .words(&[("observe", "observe", "orange"), ("enforce", "enforce", "green")])
@@ -176,17 +189,18 @@ fn agents() -> Panel {
             "dateTimeFromNow",
             "1000 * max by (J) (lvs_agent_config_last_reload_success_timestamp_seconds)",
         )
-        .column("Reload worked", "none", "max by (J) (lvs_agent_config_last_reload_successful)")
+        .column("Reloaded", "none", "max by (J) (lvs_agent_config_last_reload_successful)")
         .yes_no()
-        .column("Configuration hash", "none", "max by (J) (lvs_agent_config_hash)")
+        .column("Config hash", "none", "max by (J) (lvs_agent_config_hash)")
         .digits(0)
-        .column("Snapshot age", "s", "max by (J) (time() - lvs_agent_snapshot_timestamp_seconds)")
+        .pixels(150)
+        .column("Snapshot", "s", "max by (J) (time() - lvs_agent_snapshot_timestamp_seconds)")
         .digits(1)
         .column("Last cycle", "s", "max by (J) (time() - lvs_agent_reconcile_last_success_timestamp_seconds)")
         .digits(1)
-        .column("Weights taken", "none", "max by (J) (lvs_agent_ledger_entries)")
+        .column("Taken", "none", "max by (J) (lvs_agent_ledger_entries)")
         .column(
-            "Ledger failures",
+            "Failed saves",
             "none",
             "max by (J) (increase(lvs_agent_ledger_write_failures_total[$__range]))",
         )
@@ -198,12 +212,13 @@ fn agents() -> Panel {
 fn settings() -> Panel {
     table(
         "Settings of the kernel",
-        "net.ipv4.vs.*, those that bear on scheduling, counting and synchronising. A setting with two rows differs between the directors; lvs-agent doctor says which bite.",
+        "net.ipv4.vs.*, those that bear on scheduling, counting and synchronising. A setting with two rows differs between the directors, and stands at the top; lvs-agent doctor says which bite.",
     )
     .size(12, 8)
     .label("name", "Setting")
     .label("value", "Value")
     .column("Directors", "none", "count_values by (name) (\"value\", ipvs_sysctl)")
+    .sorted("Directors", false)
     .empty("The settings cannot be read")
 }
 
@@ -253,7 +268,7 @@ fn netlink() -> [Panel; 4] {
     ]
 }
 
-fn kernel() -> [Panel; 8] {
+fn kernel() -> [Panel; 7] {
     [
         graph("Connections", "Connections scheduled a second by each director, all virtual servers together.", "cps")
             .line("{{instance}}", busiest(MOST, D, "ipvs_connections_total")),
@@ -281,7 +296,6 @@ fn kernel() -> [Panel; 8] {
             .line("{{kind}}", "sum by (kind) (increase(lvs_drift_detected_total[$__rate_interval]))")
             .bars(),
         sync_daemons(),
-        timeouts(),
     ]
 }
 
@@ -290,7 +304,7 @@ fn sync_daemons() -> Panel {
         "Sync daemons",
         "Who sends copies of its connections and who takes them. Without a master on the active director and a backup on the other a failover cuts connections. Weights are not synchronised.",
     )
-    .size(12, 6)
+    .size(24, 6)
     .label("job", "")
     .label("instance", "Director")
     .label("role", "Role")
@@ -307,7 +321,7 @@ fn timeouts() -> Panel {
         "Timeouts",
         "How long the kernel keeps an idle connection, by kind. They should be the same on all directors.",
     )
-    .size(12, 6)
+    .size(12, 8)
     .label("job", "")
     .label("instance", "Director")
     .label("session", "Session")
@@ -351,6 +365,7 @@ fn process() -> [Panel; 7] {
             "About 25 for each real server and 100 for each virtual server.",
             "none",
         )
-        .line("{{instance}}", gauge("scrape_samples_scraped")),
+        .line("{{instance}}", gauge("scrape_samples_scraped"))
+        .size(24, 7),
     ]
 }

@@ -15,6 +15,7 @@ mod overview;
 mod panel;
 mod query;
 mod real_server;
+mod shared;
 mod table;
 mod variables;
 mod virtual_server;

@@ -1,7 +1,10 @@
 //! Is every virtual server up, on all directors, and what are the agents doing about it?
 
 use super::panel::{Panel, graph, stat, timeline};
-use super::query::{busiest, capacity_without, load_without, replies, top, weekly_mean};
+use super::query::{busiest, capacity_without, load_without, weekly_mean};
+use super::shared::{
+    directors_over_time, failed_probes, held_by_reason, replies_by_forwarding, weeks_before, weight_changes,
+};
 use super::table::table;
 use super::{Board, INSTANCE, JOB, VIRTUAL_SERVERS, Variable, section};
 
@@ -29,7 +32,7 @@ fn now() -> [Panel; 9] {
     };
     [
         stat(
-            "Directors that answer",
+            "Directors answering",
             "Agents that Prometheus can scrape now. A director whose agent is silent goes on forwarding with the weights of that moment.",
             "none",
             "sum(up)",
@@ -37,7 +40,7 @@ fn now() -> [Panel; 9] {
         .steps(&[(None, "red"), (Some(1.0), "green")])
         .decimals(0)
         .empty("no target"),
-        count("Directors that do not answer", "Agents that Prometheus cannot scrape now.", "up == bool 0", "red")
+        count("Directors silent", "Agents that Prometheus cannot scrape now.", "up == bool 0", "red")
             .empty("no target"),
         count(
             "Virtual servers down",
@@ -67,15 +70,17 @@ fn now() -> [Panel; 9] {
             "Firing alerts",
             "Alerts of lvs-agent that fire now, those of the selected virtual servers and those that concern none. docs/runbooks has a page for each.",
         )
-        .size(12, 8)
+        .size(10, 8)
         .label("severity", "Severity")
+        .pixels(100)
         .words(&[("critical", "critical", "red"), ("warning", "warning", "orange"), ("info", "info", "blue")])
         .label("alertname", "Alert")
+        .pixels(230)
         .label("virtual_server", "Virtual server")
         .label("instance", "Director")
         .rows(
             "topk(100, max by (alertname, severity, instance, virtual_server)
-             (ALERTS{alertstate=\"firing\", alertname=~\"Ipvs.*\"}))",
+             (ALERTS{alertstate=\"firing\", alertname=~\"Ipvs.*\", severity!=\"none\"}))",
         )
         .empty("No alert fires"),
         directors(),
@@ -86,27 +91,25 @@ fn now() -> [Panel; 9] {
 fn directors() -> Panel {
     table(
         "Directors",
-        "One row a director. Different configuration hashes mean that the directors run with different configurations. Mode is empty where the agent has no configuration and only exports.",
+        "One row a director. Mode is empty where the agent has no configuration and only exports. Snapshot: the age of what was read from the kernel. Taken: weights that the agent owes to the owner of the table.",
     )
-    .size(12, 8)
+    .size(14, 8)
     .label("job", "")
     .label("instance", "Director")
     .column("Answers", "none", "max by (J) (up)")
     .yes_no()
     .column("Active", "none", "max by (J) (lvs_director_active)")
     .words(&[("0", "standby", "blue"), ("1", "active", "green")])
-    .column("Table readable", "none", "max by (J) (ipvs_up)")
+    .column("Readable", "none", "max by (J) (ipvs_up)")
     .yes_no()
     .label("mode", "Mode")
     .words(&[("observe", "observe", "orange"), ("enforce", "enforce", "green")])
     .rows("max by (J, mode) (lvs_agent_mode == 1)")
     .label("version", "Version")
     .rows("max by (J, version) (lvs_agent_build_info)")
-    .column("Configuration hash", "none", "max by (J) (lvs_agent_config_hash)")
-    .digits(0)
-    .column("Snapshot age", "s", "max by (J) (time() - lvs_agent_snapshot_timestamp_seconds)")
+    .column("Snapshot", "s", "max by (J) (time() - lvs_agent_snapshot_timestamp_seconds)")
     .digits(1)
-    .column("Weights taken", "none", "max by (J) (lvs_agent_ledger_entries)")
+    .column("Taken", "none", "max by (J) (lvs_agent_ledger_entries)")
     .empty("No director in the selected jobs")
 }
 
@@ -159,7 +162,7 @@ fn virtual_servers() -> Panel {
     .empty("No virtual server")
 }
 
-fn health() -> [Panel; 7] {
+fn health() -> [Panel; 6] {
     [
         timeline(
             "Virtual servers that were down",
@@ -170,15 +173,7 @@ fn health() -> [Panel; 7] {
              topk(40, min by (job, virtual_server) (min_over_time(lvs_virtual_server_up[$__range] @ end())) == 0)",
         )
         .empty("None was down"),
-        timeline(
-            "Directors",
-            "Whether each agent answers and can read the kernel's table; at most 20 directors. While it cannot, no verdict changes a weight.",
-            "{{instance}}",
-            &[(0, "no answer", "red"), (1, "table unreadable", "orange"), (2, "good", "green")],
-            top(20, "job, instance", "max by (J) (max_over_time(up[$__range] @ end()))", "max by (J) (up + on (J) ipvs_up or up)"),
-        )
-        .empty("No director in the selected jobs"),
-        addresses(),
+        directors_over_time(),
         graph(
             "Real servers by state",
             "Every real server of a managed virtual server is in one state: up, down, unknown (no verdict yet), drained (weight 0 by hand). Of each virtual server the director that sees most counts.",
@@ -188,31 +183,9 @@ fn health() -> [Panel; 7] {
         .stacked()
         .colors(&[("up", "green"), ("down", "red"), ("unknown", "yellow"), ("drained", "blue")])
         .empty("None managed"),
-        graph(
-            "Weight changes",
-            "Weights that the kernel acknowledged: drain (to 0), restore, adjust. One bar is the number in that step of the graph, of all directors.",
-            "none",
-        )
-        .line("{{direction}}", "sum by (direction) (increase(lvs_weight_changes_total[$__rate_interval]))")
-        .bars()
-        .colors(&[("drain", "red"), ("restore", "green"), ("adjust", "blue")])
-        .empty("None managed"),
-        graph(
-            "Held changes by reason",
-            "Weight changes that are wanted but held now, by reason. floor: too few would be left; observe: the mode forbids it; tug_of_war: somebody else put the server back; ledger_unsaved: the disk; stale_snapshot: the table cannot be read.",
-            "none",
-        )
-        .line("{{reason}}", "sum by (reason) (lvs_real_server_change_held)")
-        .stacked()
-        .empty("No change is held"),
-        graph(
-            "Failed checks by reason",
-            "Failed probe attempts a second, by reason. A single failure moves no verdict where `fall` is more than 1.",
-            "cps",
-        )
-        .line("{{reason}}", "sum by (reason) (rate(lvs_check_failures_total[$__rate_interval]))")
-        .stacked()
-        .empty("No check failed"),
+        weight_changes(),
+        held_by_reason(),
+        failed_probes(),
     ]
 }
 
@@ -238,37 +211,6 @@ fn traffic() -> [Panel; 4] {
         .line("{{virtual_server}}", busiest(20, VS, "ipvs_virtual_server_incoming_packets_total")),
         replies_by_forwarding(),
     ]
-}
-
-/// One row an address and director.
-pub fn addresses() -> Panel {
-    let row = "job, instance, vip";
-    timeline(
-        "Who holds which address",
-        "Where each virtual address was. Two directors at once: split brain, unless it is shared on purpose. None: clients reach nobody. At most 40 rows.",
-        "{{vip}} at {{instance}}",
-        &[(0, "elsewhere", "blue"), (1, "here", "green")],
-        top(
-            40,
-            row,
-            &format!("max by ({row}) (max_over_time(lvs_vip_present[$__range] @ end()))"),
-            &format!("max by ({row}) (lvs_vip_present)"),
-        ),
-    )
-    .size(24, 6)
-    .empty("No address is known, or none can be found out")
-}
-
-/// Direct routing has 0 here (trap 11).
-pub fn replies_by_forwarding() -> Panel {
-    let [masqueraded, others] = replies("ipvs_virtual_server_outgoing_bytes_total");
-    graph(
-        "Replies through the directors",
-        "What real servers send back through the directors. Masquerading: all replies. Direct routing and tunnels: 0, and that is no fault; more means that probes go through IPVS or that a return path leads through the director.",
-        "bps",
-    )
-    .line("masquerading", format!("8 * {masqueraded}"))
-    .line("direct routing and tunnels", format!("8 * {others}"))
 }
 
 fn capacity() -> [Panel; 3] {
@@ -298,16 +240,7 @@ fn capacity() -> [Panel; 3] {
         .digits(0)
         .sorted("One lost", false)
         .empty("No virtual server is managed"),
-        graph(
-            "Connections now and in the weeks before",
-            "Connections scheduled a second on all selected directors, the mean of an hour, beside the same hour one, two and four weeks before. What Prometheus no longer has is missing.",
-            "cps",
-        )
-        .line("now", "sum(rate(ipvs_connections_total[1h]))")
-        .line("a week before", "sum(rate(ipvs_connections_total[1h] offset 1w))")
-        .line("2 weeks before", "sum(rate(ipvs_connections_total[1h] offset 2w))")
-        .line("4 weeks before", "sum(rate(ipvs_connections_total[1h] offset 4w))")
-        .size(12, 10),
+        weeks_before("ipvs_connections_total").size(12, 10),
         table(
             "Growth",
             "Connections a second of the 50 busiest virtual servers: the mean of the last seven days, of the seven before, and what it comes to in four and in twelve weeks if each adds as much as the last one did. Needs two weeks of data; the page of a virtual server has its busiest hours.",

@@ -234,6 +234,11 @@ impl Panel {
         panel
     }
 
+    /// Beside a graph a legend shows three times as many rows as below it; long names leave no room for the graph.
+    fn has_short_names(&self) -> bool {
+        self.width > 12 || self.targets.iter().all(|target| labels_of(target.legend).len() < 2)
+    }
+
     fn targets(&self, board: &Board) -> Vec<Value> {
         let instant = matches!(self.kind, Kind::Stat | Kind::Table(_));
         let target = |(at, target): (usize, &Target)| {
@@ -272,7 +277,7 @@ impl Panel {
                 "legend": {
                     "calcs": ["lastNotNull", "max"],
                     "displayMode": "table",
-                    "placement": if self.width > 12 { "right" } else { "bottom" },
+                    "placement": if self.has_short_names() { "right" } else { "bottom" },
                     "showLegend": true,
                     "sortBy": "Last *",
                     "sortDesc": true,
@@ -350,7 +355,8 @@ fn drawing(style: &str, fill: u64, stacking: &str) -> Value {
         "drawStyle": style,
         "fillOpacity": fill,
         "lineWidth": 1,
-        "showPoints": "never",
+        // Those alone: a value between two gaps is no line.
+        "showPoints": "auto",
         "spanNulls": false,
         "stacking": { "group": "A", "mode": stacking },
     })

@@ -2,6 +2,7 @@
 
 use super::panel::{Panel, graph, stat, timeline};
 use super::query::{STATES, busiest, state, top};
+use super::shared::{disagreement, failed_probes};
 use super::table::table;
 use super::{Board, INSTANCE, JOB, VIRTUAL_SERVERS, Variable, section};
 
@@ -92,7 +93,7 @@ fn now() -> [Panel; 8] {
         )
         .empty("none yet"),
         rows_now(),
-        disagreement(),
+        disagreement().size(24, 4),
     ]
 }
 
@@ -113,8 +114,6 @@ fn rows_now() -> Panel {
     .words(&[("1", "yes", "orange")])
     .label("reason", "Out by or held")
     .rows(of("max by (R, reason) (lvs_real_server_drained or lvs_real_server_change_held)"))
-    .column("Flaps", "none", of("max by (R) (lvs_real_server_flapping)"))
-    .words(&[("1", "yes", "orange")])
     .column("Kernel", "none", of("max by (R) (ipvs_real_server_weight)"))
     .column("Wanted", "none", of("max by (R) (lvs_real_server_desired_weight)"))
     .column("Owed", "none", of("max by (R) (lvs_real_server_owed_weight)"))
@@ -126,32 +125,6 @@ fn rows_now() -> Panel {
     .column("Threshold", "none", of("max by (R) (ipvs_real_server_connection_threshold{bound=\"upper\"})"))
     .column("Changed", "dateTimeFromNow", of("1000 * max by (R) (lvs_real_server_state_change_timestamp_seconds)"))
     .empty("Not in the table of the selected directors")
-}
-
-fn disagreement() -> Panel {
-    table(
-        "Where the directors disagree",
-        "Virtual servers in which one director judges this server up and another down: a filter or a partition between one of them and the server. A failover would change who serves.",
-    )
-    .size(24, 4)
-    .label("job", "")
-    .label("virtual_server", "Virtual server")
-    .label("real_server", "Real server")
-    .column(
-        "Directors that say up",
-        "none",
-        "topk(50, sum by (job, virtual_server, real_server) (lvs_real_server_up)
-         and on (job, virtual_server, real_server) (max by (job, virtual_server, real_server) (lvs_real_server_up)
-         != min by (job, virtual_server, real_server) (lvs_real_server_up)))",
-    )
-    .column(
-        "of",
-        "none",
-        "topk(50, count by (job, virtual_server, real_server) (lvs_real_server_up)
-         and on (job, virtual_server, real_server) (max by (job, virtual_server, real_server) (lvs_real_server_up)
-         != min by (job, virtual_server, real_server) (lvs_real_server_up)))",
-    )
-    .empty("They agree")
 }
 
 fn verdicts() -> [Panel; 2] {
@@ -202,10 +175,7 @@ fn checks() -> [Panel; 4] {
         .line(legend, per_probe("lvs_check_last_duration_seconds"))
         .line("timeout", "min(lvs_check_timeout_seconds)")
         .limit("timeout"),
-        graph("Failed probes by reason", "Failed attempts a second, of all selected directors.", "cps")
-            .line("{{reason}}", "sum by (reason) (rate(lvs_check_failures_total[$__rate_interval]))")
-            .stacked()
-            .empty("No check failed"),
+        failed_probes(),
         graph("Failures in a row", "At `fall` the verdict is down. A saw-tooth below it is a server that is flaky and never down.", "none")
             .line(legend, per_probe("lvs_check_consecutive_failures")),
         graph("Probes", "Attempts a second that came to a pass or a failure; the 20 most frequent. While a verdict is being settled there are more of them.", "cps")

@@ -15,7 +15,7 @@ pub struct Table {
 }
 
 struct Column {
-    /// Empty: not shown.
+    /// Empty: not shown; a label is there for links all the same.
     title: &'static str,
     field: Field,
     properties: Vec<Value>,
@@ -29,7 +29,8 @@ enum Field {
 
 pub fn table(title: &'static str, description: &'static str) -> Panel {
     let mut panel = Panel::new(Kind::Table(Table::default()), title, description, "none");
-    let custom = json!({ "align": "auto", "cellOptions": { "type": "auto" }, "filterable": true });
+    let custom =
+        json!({ "align": "auto", "cellOptions": { "type": "auto" }, "filterable": true, "minWidth": 80 });
     panel.set_default("custom", custom);
     panel
 }
@@ -77,6 +78,11 @@ impl Panel {
 
     pub fn yes_no(self) -> Panel {
         self.words(&[("0", "no", "red"), ("1", "yes", "green")])
+    }
+
+    /// Its width, where an even share is too little.
+    pub fn pixels(self, width: u64) -> Panel {
+        self.property("custom.width", json!(width))
     }
 
     /// Figures in `color` from `from` on.
@@ -132,6 +138,7 @@ impl Table {
     pub fn overrides(&self, board: &Board) -> Vec<Value> {
         let with_links = self.columns.iter().filter(|column| !column.title.is_empty()).map(|column| {
             let mut properties = column.properties.clone();
+            properties.extend(self.width_of(column));
             let link = match column.field {
                 Field::Label(label) => Link::about(&[label], board),
                 Field::Value(_) => None,
@@ -142,7 +149,20 @@ impl Table {
             }
             (column.title, properties)
         });
-        with_links.filter(|(_, all)| !all.is_empty()).map(|(title, all)| named(title, all)).collect()
+        let shown = with_links.filter(|(_, all)| !all.is_empty()).map(|(title, all)| named(title, all));
+        let hidden = self.columns.iter().filter(|column| column.title.is_empty()).filter_map(hidden_label);
+        std::iter::once(empty_cells()).chain(hidden).chain(shown).collect()
+    }
+
+    /// Names need more than an even share where there are many columns.
+    fn width_of(&self, column: &Column) -> Option<Value> {
+        let many = self.columns.iter().filter(|column| !column.title.is_empty()).count() > 4;
+        let width = match column.field {
+            Field::Label("virtual_server" | "real_server") => 185,
+            Field::Label("instance") => 150,
+            Field::Label(_) | Field::Value(_) => return None,
+        };
+        many.then(|| json!({ "id": "custom.width", "value": width }))
     }
 
     pub fn options(&self) -> Value {
@@ -169,11 +189,11 @@ impl Table {
                 Field::Value(at) if several => format!("Value #{}", ref_id(at)),
                 Field::Value(_) => "Value".to_owned(),
             };
-            if column.title.is_empty() {
-                hidden.insert(field, json!(true));
-            } else {
+            if !column.title.is_empty() {
                 order.insert(field.clone(), json!(order.len()));
                 names.insert(field, json!(column.title));
+            } else if let Field::Value(_) = column.field {
+                hidden.insert(field, json!(true));
             }
         }
         let organize = json!({
@@ -187,4 +207,24 @@ impl Table {
             false => json!([organize]),
         }
     }
+}
+
+/// What `organize` leaves out is gone, for links too; this is there and not seen. Grafana calls it `hidden` up to 12.1.
+fn hidden_label(column: &Column) -> Option<Value> {
+    let properties = vec![
+        json!({ "id": "custom.hidden", "value": true }),
+        json!({ "id": "custom.hideFrom", "value": { "legend": false, "tooltip": false, "viz": true } }),
+    ];
+    match column.field {
+        Field::Label(label) => Some(named(label, properties)),
+        Field::Value(_) => None,
+    }
+}
+
+/// Else each of them says what the whole table says when it has no row.
+fn empty_cells() -> Value {
+    json!({
+        "matcher": { "id": "byRegexp", "options": "/.*/" },
+        "properties": [{ "id": "noValue", "value": "–" }],
+    })
 }

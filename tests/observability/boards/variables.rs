@@ -69,6 +69,8 @@ fn choice(board: &Board, variable: Variable) -> Value {
     choice
 }
 
+const FIRING: &str = "ALERTS{alertstate=\"firing\", alertname=~\"Ipvs.*\", severity!=\"none\"}";
+
 pub fn annotations(board: &Board) -> Vec<Value> {
     let of_virtual_servers = board.has("virtual_server");
     let built_in = json!({
@@ -96,14 +98,19 @@ pub fn annotations(board: &Board) -> Vec<Value> {
     };
     // Of a whole fleet there are many: by director, and one click away.
     let one = of_virtual_servers && !board.variables.contains(&super::VIRTUAL_SERVERS);
-    let by = if one { "V, direction" } else { "J, direction" };
+    let by = if one { "job, virtual_server" } else { "J" };
+    let drained = |before: &str| {
+        format!(
+            "sum by ({by}) (increase(lvs_weight_changes_total{{direction=\"drain\"}}[$__rate_interval]{before})) > 0"
+        )
+    };
     let mut drains = annotation(
-        "Drains and restores",
+        "Drains",
         "orange",
-        &format!("sum by ({by}) (increase(lvs_weight_changes_total[$__rate_interval])) > 0"),
-        "{{direction}}",
-        "{{virtual_server}} by {{instance}}",
-        "direction",
+        &format!("({}) unless ({})", drained(""), drained(" offset $__interval")),
+        "drained",
+        "{{virtual_server}} {{instance}}",
+        "",
     );
     drains["enable"] = json!(one);
     vec![
@@ -111,7 +118,8 @@ pub fn annotations(board: &Board) -> Vec<Value> {
         annotation(
             "Firing alerts",
             "red",
-            "ALERTS{alertstate=\"firing\", alertname=~\"Ipvs.*\"}",
+            // The moment at which it begins: for as long as they fire, ten of them would paint a graph red.
+            &format!("{FIRING} unless {FIRING} offset $__interval"),
             "{{alertname}}",
             "{{virtual_server}} {{instance}}",
             "severity",
@@ -128,10 +136,10 @@ pub fn annotations(board: &Board) -> Vec<Value> {
         annotation(
             "Failovers",
             "yellow",
-            "sum by (J, vip) (increase(lvs_vip_transitions_total[$__rate_interval])) > 0",
-            "{{vip}} moved",
-            "came to {{instance}} or left it",
-            "vip",
+            "max by (job) (increase(lvs_vip_transitions_total[$__rate_interval])) > 0",
+            "virtual addresses moved",
+            "{{job}}",
+            "",
         ),
         annotation(
             "Starts of the agent",

@@ -4,6 +4,7 @@ use super::panel::{Panel, graph, heatmap, stat, timeline};
 use super::query::{
     STATES, busiest, busiest_hour, capacity_without, load_without, state, top, worst_real_servers,
 };
+use super::shared::{failed_probes, weeks_before};
 use super::table::{certificates, table};
 use super::{Board, INSTANCE, JOB, Variable, section};
 
@@ -69,8 +70,8 @@ fn now() -> [Panel; 9] {
         .empty("not managed")
         .size(3, 4),
         stat(
-            "Active connections",
-            "On the director that has most. With a sync daemon the backup has copies of the master's: they are not added.",
+            "Active now",
+            "Connections in an active state, on the director that has most. With a sync daemon the backup has copies of the master's: they are not added.",
             "none",
             "max(sum by (J) (ipvs_real_server_active_connections))",
         )
@@ -147,7 +148,7 @@ fn real_servers() -> [Panel; 2] {
         .empty("No real server"),
         table(
             "Real servers",
-            "At most 100, those that were down longest in the time range first. Kernel: the weight now; wanted: what the plan wants; owed: what the owner of the table gave. Share of connections far from the share of weight: persistence, long connections, or a server that just came back.",
+            "At most 100, those that were down longest in the time range first. Kernel: the weight now; wanted: what the plan wants; owed: what the owner of the table gave. A share of connections far from the share of weight: persistence, long connections, or a server that just came back.",
         )
         .size(24, 10)
         .label("job", "")
@@ -170,19 +171,19 @@ fn real_servers() -> [Panel; 2] {
         .column("Inactive", "none", of("max by (job, virtual_server, real_server) (ipvs_real_server_inactive_connections)"))
         .column("Persistent", "none", of("max by (job, virtual_server, real_server) (ipvs_real_server_persistent_connections)"))
         .column(
-            "Share of connections",
+            "Conn. share",
             "percentunit",
             of("sum by (job, virtual_server, real_server) (rate(ipvs_real_server_connections_total[$__rate_interval]))
                 / on (job, virtual_server) group_left () (sum by (job, virtual_server) (rate(ipvs_real_server_connections_total[$__rate_interval])) > 0)"),
         )
         .digits(1)
         .column(
-            "Share of weight",
+            "Weight share",
             "percentunit",
             of("min by (job, virtual_server, real_server) (ipvs_real_server_weight / on (V) group_left () (sum by (V) (ipvs_real_server_weight) > 0))"),
         )
         .digits(1)
-        .column("Failed probes", "none", of("sum by (job, virtual_server, real_server) (increase(lvs_check_failures_total[$__range]))"))
+        .column("Failed", "none", of("sum by (job, virtual_server, real_server) (increase(lvs_check_failures_total[$__range]))"))
         .digits(0)
         .column("Last probe", "s", of("max by (job, virtual_server, real_server) (time() - lvs_check_last_attempt_timestamp_seconds)"))
         .digits(1)
@@ -270,11 +271,8 @@ fn checks() -> [Panel; 5] {
             "{{phase}}",
             "histogram_quantile(0.95, sum by (phase, le) (rate(lvs_check_duration_seconds_bucket{phase!=\"total\"}[$__rate_interval])))",
         ),
-        graph("Failed probes by reason", "Failed attempts a second. One failure moves no verdict where `fall` is more than 1.", "cps")
-            .line("{{reason}}", "sum by (reason) (rate(lvs_check_failures_total[$__rate_interval]))")
-            .stacked()
-            .empty("No check failed"),
-        certificates(),
+        failed_probes(),
+        certificates().size(24, 7),
     ]
 }
 
@@ -315,15 +313,7 @@ fn capacity() -> [Panel; 5] {
             ),
         )
         .empty("No real server has a threshold"),
-        graph(
-            "Connections now and in the weeks before",
-            "Connections scheduled a second, the mean of an hour, beside the same hour one, two and four weeks before. What Prometheus no longer has is missing.",
-            "cps",
-        )
-        .line("now", "sum(rate(ipvs_virtual_server_connections_total[1h]))")
-        .line("a week before", "sum(rate(ipvs_virtual_server_connections_total[1h] offset 1w))")
-        .line("2 weeks before", "sum(rate(ipvs_virtual_server_connections_total[1h] offset 2w))")
-        .line("4 weeks before", "sum(rate(ipvs_virtual_server_connections_total[1h] offset 4w))"),
+        weeks_before("ipvs_virtual_server_connections_total"),
         growth(),
     ]
 }
