@@ -292,7 +292,7 @@ impl Probes {
         // a start that was late.
         let fast_interval = pace.fast_interval.min(pace.interval);
         let fast = (started + fast_interval).max(now);
-        let usual = if state.health.settling() {
+        let usual = if state.health.settling() && keeps_up(report, started.since(turn), fast_interval) {
             fast
         } else {
             (turn + jittered(pace.interval, self.seed, id, state.probes)).max(fast)
@@ -305,6 +305,12 @@ impl Probes {
         self.tend_wire(id, report.outcome, started, now);
         self.targets.get(&id)
     }
+}
+
+/// Only who keeps up may hurry. A probe that began late, or that could not be made, says that there is more to
+/// do than can be done; to try again sooner than at the interval would make that worse, and it would last.
+fn keeps_up(report: &ProbeReport, lag: Duration, fast_interval: Duration) -> bool {
+    lag <= fast_interval && !matches!(report.outcome, Outcome::Inconclusive(_))
 }
 
 #[cfg(test)]

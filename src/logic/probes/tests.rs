@@ -145,3 +145,27 @@ fn turns_that_were_missed_are_counted_and_not_made_up_for() {
     assert_eq!(started(&mut probes, at(9000)), 1);
     assert!(probes.skipped()[&SkipReason::Overdue] >= 3, "{:?}", probes.skipped());
 }
+
+/// What many that are unsettled at one time need: an agent's start, or a failure of them all.
+#[test]
+fn who_is_late_or_could_not_probe_does_not_hurry() {
+    let mut probes = Probes::new(1, limit(10), 10);
+    let id = probes.acquire(tcp_target(80), user(1), at(0)); // interval 1 s, fast 100 ms, rise 2, fall 3
+    // How long after its turn the next probe comes.
+    let mut run = |late_ms: u64, outcome| {
+        let turn = probes.next_due().unwrap();
+        let now = turn + Duration::from_millis(late_ms);
+        assert_eq!(started(&mut probes, now), 1);
+        probes.ended(id, &report(outcome, now), now);
+        probes.next_due().unwrap().since(turn).as_millis()
+    };
+    let (fail, unsure) =
+        (Outcome::Fail(FailReason::ConnectTimeout), Outcome::Inconclusive(LocalReason::Late));
+    let usual = 975..=1025;
+    assert!(usual.contains(&run(0, unsure)), "never judged, and it could not be");
+    assert!(usual.contains(&run(101, Outcome::Pass)), "never judged, and late");
+    assert_eq!(run(100, fail), 200, "as late as a fast one may be");
+    assert!(usual.contains(&run(300, fail)), "failing, and late");
+    assert_eq!(run(950, fail), 1050, "down, and never sooner than a fast one after the last");
+    assert_eq!(run(0, Outcome::Pass), 100, "on time again");
+}
