@@ -1,3 +1,5 @@
+use std::collections::VecDeque;
+
 use super::*;
 use crate::logic::service::tests::{report, tcp_target};
 use crate::model::{FailReason, Outcome};
@@ -168,4 +170,37 @@ fn who_is_late_or_could_not_probe_does_not_hurry() {
     assert!(usual.contains(&run(300, fail)), "failing, and late");
     assert_eq!(run(950, fail), 1050, "down, and never sooner than a fast one after the last");
     assert_eq!(run(0, Outcome::Pass), 100, "on time again");
+}
+
+/// All targets are unsettled when the agent starts: probed at the fast interval they ask for more than this
+/// director can do, and each that is late comes out inconclusive, which settles nothing.
+#[test]
+fn an_overload_at_the_start_ends_by_itself() {
+    const TARGETS: u16 = 1000;
+    const SLOT: Duration = Duration::from_millis(5);
+    let mut probes = Probes::new(1, limit(4096), 10); // interval 1 s, fast 100 ms, rise 2
+    for port in 1..=TARGETS {
+        probes.acquire(tcp_target(port), user(1), at(0));
+    }
+    // 1400 probes a second: enough for the interval, a seventh of what the fast interval asks for.
+    let per_slot = 7;
+    let (mut queue, mut out) = (VecDeque::new(), Vec::new());
+    let mut now = at(0);
+    let mut inconclusive = 0;
+    while now < at(30_000) {
+        now += SLOT;
+        probes.start_due(now, &mut out);
+        for command in out.drain(..) {
+            let Command::Probe { id, .. } = command else { continue };
+            queue.push_back((now, id));
+        }
+        for (began, id) in queue.drain(..queue.len().min(per_slot)) {
+            let late = now.since(began) > Duration::from_millis(100);
+            inconclusive += u32::from(late && now > at(25_000));
+            let outcome = if late { Outcome::Inconclusive(LocalReason::Late) } else { Outcome::Pass };
+            probes.ended(id, &report(outcome, now), now);
+        }
+    }
+    let unsettled = probes.targets().filter(|(_, target)| target.health.settling()).count();
+    assert_eq!((unsettled, inconclusive), (0, 0), "targets without a verdict, late probes after 25 s");
 }
