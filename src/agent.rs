@@ -1,7 +1,7 @@
 //! The loop: turns the world into events, has the controller decide, executes its commands.
 //!
 //! The kernel's table belongs to one task, the ledger file to one blocking call at a time, each
-//! probe to a task of its own; all answer with an event. Nothing here decides anything.
+//! probe to a task on one of the probing threads; all answer with an event. Nothing here decides anything.
 
 mod handle;
 mod log;
@@ -21,15 +21,17 @@ use crate::addresses::Watcher;
 use crate::failpoint::{self, Point};
 use crate::ipvs::Table;
 use crate::log_lines::together;
-use crate::logic::{Command, Controller, Event, Start, WireId};
+use crate::logic::{Command, Controller, Event, Start, TargetId, WireId};
 use crate::model::{HandDone, HandRefused, Mono, ReadFailure, Target, View, WeightChange, WireEnd};
-use crate::os::Clock;
-use crate::probe::Prober;
+use crate::os::{self, Clock};
+use crate::probe::{Engine, Prober};
 
 /// How long a stop waits for what is under way, and what `restore-on-exit` asks for, to be read back and
 /// put on record.
 const STOP_GRACE: Duration = Duration::from_secs(5);
 
+/// What is due within one of these begins together: to be woken costs as much as a probe.
+const SLOT: Duration = Duration::from_millis(5);
 /// How long a view is shown to those who ask while it is still being shown to others.
 const VIEW_SHARED: Duration = Duration::from_millis(200);
 
@@ -53,15 +55,22 @@ pub enum Ended {
     /// The very first read was refused: going on would only pretend to manage anything.
     #[error(transparent)]
     NoPermission(ReadFailure),
+    #[error("starting the threads that probe failed: {0}")]
+    NoThreads(String),
 }
 
 /// Runs until [`Request::Stop`], or until it is clear that it may not do its work.
 pub async fn run(parts: Parts) -> Ended {
     let Parts { clock, start, table, prober, addresses, state, mut requests } = parts;
     let managing = start.policy.mode.is_some();
-    // One message at most for each probe in flight, the table, the ledger and the addresses; those of
-    // tripwires come on top, and whoever finds it full waits.
-    let (events, mut inbox) = mpsc::channel(start.probes_in_flight_limit + 8);
+    // One message at most for the table, the ledger and the addresses each; those of tripwires come on
+    // top, and whoever finds it full waits.
+    let (events, mut inbox) = mpsc::channel(64);
+    let (engine, mut probed) =
+        match Engine::start(&prober, os::probing_threads(), start.probe_limit.in_flight) {
+            Ok(started) => started,
+            Err(error) => return Ended::NoThreads(error.to_string()),
+        };
     if let Some(watcher) = addresses {
         spawn_watcher(watcher, events.clone());
     }
@@ -69,6 +78,7 @@ pub async fn run(parts: Parts) -> Ended {
         table: spawn_table(table, events.clone()),
         events,
         prober,
+        engine,
         state,
         waiting: Vec::new(),
         shown: Weak::new(),
@@ -81,7 +91,7 @@ pub async fn run(parts: Parts) -> Ended {
     let mut stop_by: Option<Mono> = None;
     shell.step(&mut controller, Event::Tick, clock);
     loop {
-        let wake = [controller.next_wake(), stop_by].into_iter().flatten().min();
+        let wake = [controller.next_wake().map(end_of_slot), stop_by].into_iter().flatten().min();
         let wake = clock.instant(wake.unwrap_or_else(|| clock.mono() + Duration::from_secs(3600)));
         tokio::select! {
             Some(event) = inbox.recv() => {
@@ -95,6 +105,12 @@ pub async fn run(parts: Parts) -> Ended {
                     }
                 }
                 shell.step(&mut controller, event, clock);
+            }
+            Some(ended) = probed.recv() => {
+                for ended in ended {
+                    let event = Event::ProbeEnded { id: TargetId(ended.id), report: ended.report };
+                    shell.step(&mut controller, event, clock);
+                }
             }
             Some(request) = requests.recv(), if stop_by.is_none() => {
                 if shell.answer(&mut controller, request, &mut requests, clock) {
@@ -113,11 +129,20 @@ pub async fn run(parts: Parts) -> Ended {
     }
 }
 
+fn end_of_slot(due: Mono) -> Mono {
+    let (since_start, slot) = (due.since_start(), SLOT.as_nanos());
+    let over = since_start.as_nanos() % slot;
+    let wait = if over == 0 { 0 } else { slot - over };
+    due + Duration::from_nanos(u64::try_from(wait).unwrap_or(0))
+}
+
 /// The executing side of the loop.
 struct Shell {
     events: mpsc::Sender<Event>,
     table: mpsc::Sender<TableJob>,
+    /// For probes by hand.
     prober: Prober,
+    engine: Engine,
     state: State,
     /// The tasks that hold them.
     wires: BTreeMap<WireId, AbortHandle>,
@@ -151,15 +176,7 @@ impl Shell {
         match command {
             Command::ReadTable => self.send_table(TableJob::Read),
             Command::SetWeights(changes) => self.send_table(TableJob::Set(changes)),
-            Command::Probe { id, target } => {
-                let (prober, events) = (self.prober.clone(), self.events.clone());
-                tokio::spawn(async move {
-                    let report = prober.run(&target).await;
-                    tracing::trace!(target = %target.addr.addr, port = target.port, outcome = ?report.outcome, detail = report.detail, "probe");
-                    // The loop has ended: nobody wants the result.
-                    let _ = events.send(Event::ProbeEnded { id, report }).await;
-                });
-            }
+            Command::Probe { id, target } => self.engine.probe(id.0, target),
             Command::ArmWire { wire, target } => {
                 let held = tokio::spawn(hold(self.prober.clone(), wire, target, self.events.clone()));
                 self.wires.insert(wire, held.abort_handle());
@@ -369,9 +386,16 @@ fn spawn_table(mut table: Table, events: mpsc::Sender<Event>) -> mpsc::Sender<Ta
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::logic::TargetId;
     use crate::model::ScopedAddr;
     use crate::status::samples::check;
+
+    #[test]
+    fn what_is_due_waits_for_the_end_of_its_slot() {
+        let at = |us| Mono::from_start(Duration::from_micros(us));
+        for (due, begins) in [(0, 0), (1, 5000), (4999, 5000), (5000, 5000), (5001, 10_000)] {
+            assert_eq!(end_of_slot(at(due)), at(begins), "{due} us");
+        }
+    }
 
     #[test]
     fn a_tripwire_at_rest_is_small() {

@@ -56,6 +56,8 @@ pub async fn readable(fd: BorrowedFd<'_>) -> io::Result<()> {
     fd.readable().await?.retain_ready();
     Ok(())
 }
+/// Some 10,000 TLS handshakes a second.
+const MOST_PROBING_THREADS: usize = 4;
 
 /// CAP_NET_ADMIN (include/uapi/linux/capability.h).
 const CAP_NET_ADMIN: u32 = 12;
@@ -77,6 +79,11 @@ pub fn raise_open_files() -> io::Result<u64> {
         setrlimit(Resource::RLIMIT_NOFILE, hard, hard)?;
     }
     Ok(hard)
+}
+
+/// How many threads probe: no more than there are processors, and the rest of the agent needs little.
+pub fn probing_threads() -> usize {
+    std::thread::available_parallelism().map_or(1, usize::from).clamp(1, MOST_PROBING_THREADS)
 }
 
 /// Changes at every boot: weights taken before it are not ours to give back after it.

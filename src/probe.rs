@@ -6,11 +6,13 @@
 
 mod dialogue;
 mod dns;
+mod engine;
 #[cfg(test)]
 pub mod fixtures;
 mod grpc;
 mod http;
 mod http2;
+mod kept;
 mod meter;
 mod proxy;
 mod reason;
@@ -40,6 +42,9 @@ use crate::model::{
     LocalReason, Mono, Outcome, Phases, ProbeReport, ProxyProtocol, Target,
 };
 use crate::os::Clock;
+pub use engine::{Ended, Engine};
+pub use kept::Kept;
+use kept::{Line, Places};
 use reason::{Stop, printable};
 use socket::Dial;
 use source::Sources;
@@ -55,11 +60,19 @@ pub struct Prober {
     clock: Clock,
     trust: Arc<Trust>,
     sources: Arc<Sources>,
+    places: Arc<Places>,
 }
 
 impl Prober {
+    /// It keeps 1000 connections at most: [`Prober::keeping`].
     pub fn new(clock: Clock) -> Prober {
-        Prober { clock, trust: Arc::new(Trust::new()), sources: Arc::new(Sources::new(clock)) }
+        let (trust, sources) = (Arc::new(Trust::new()), Arc::new(Sources::new(clock)));
+        Prober { clock, trust, sources, places: Places::new(1000) }
+    }
+
+    /// With room for so many connections between probes, over all clones.
+    pub fn keeping(self, connections: usize) -> Prober {
+        Prober { places: Places::new(connections), ..self }
     }
 
     /// The table's virtual addresses, which no probe is to leave from; for all clones.
@@ -69,17 +82,36 @@ impl Prober {
 
     /// One probe. Never panics; ends within the check's timeout, give or take the scheduling.
     pub async fn run(&self, target: &Target) -> ProbeReport {
+        self.fresh(target, None, None).await.0
+    }
+
+    /// One probe over a connection of its own, and that connection if it can serve another one and there is a
+    /// place for it. `begun`: when the probe began that this one goes on from.
+    async fn fresh(
+        &self,
+        target: &Target,
+        begun: Option<Mono>,
+        places: Option<Arc<Places>>,
+    ) -> (ProbeReport, Option<Line>) {
         let timeout = target.spec.pace.timeout;
-        let prepared = timeout_at(self.instant(self.clock.mono() + timeout), self.prepare(target)).await;
+        let until = begun.unwrap_or_else(|| self.clock.mono()) + timeout;
+        let keep = places.is_some();
+        let prepared = timeout_at(self.instant(until), self.prepare(target, keep)).await;
         let mut trace = Trace::begin(self.clock);
-        let deadline = trace.started + timeout;
+        trace.places = places;
+        // Our own preparations are not the server's time, but an attempt before this one is.
+        let deadline = match begun {
+            Some(_) => until,
+            None => trace.started + timeout,
+        };
         let ended = match prepared {
             Ok(Ok(attempt)) => self.watched(pin!(attempt.run(&mut trace)), deadline, timeout).await,
             Ok(Err(stop)) => Ok(Err(stop)),
             Err(_) => Ok(Err(Stop::local("getting ready for TLS took longer than the whole probe may"))),
         };
         let ended = ended.unwrap_or_else(|lag| trace.timed_out(lag, timeout));
-        trace.report(ended, self.clock.mono())
+        let left = trace.left.take();
+        (trace.report(ended, self.clock.mono()), left)
     }
 
     /// Waits until the deadline; where that passes, how late we were at most on the way there: a probe
@@ -106,7 +138,7 @@ impl Prober {
 
     /// Everything that can go wrong on our side before the first packet, so that `started` and the
     /// measured phases hold nothing of ours.
-    async fn prepare<'a>(&self, target: &'a Target) -> Result<Attempt<'a>, Stop> {
+    async fn prepare<'a>(&self, target: &'a Target, keep: bool) -> Result<Attempt<'a>, Stop> {
         let (addr, port) = (target.addr.addr, target.port);
         let protocol = match &target.spec.kind {
             CheckKind::Tcp => Protocol::Tcp,
@@ -114,24 +146,28 @@ impl Prober {
             CheckKind::Dns(options) => Protocol::Dns(options),
             CheckKind::Tls(tls) => Protocol::Tls(self.trust.session(tls, None, addr, None).await?),
             CheckKind::Http(options) if options.version == HttpVersion::V2 => {
-                Protocol::Http2(None, http2::Asked::page(options, addr, port, false)?)
+                Protocol::Http2(None, Box::new(http2::Asked::page(options, addr, port, false)?))
             }
             CheckKind::Https(options, tls) if options.version == HttpVersion::V2 => {
                 let session =
                     self.trust.session(tls, options.host.as_deref(), addr, Some(Alpn::Http2)).await?;
-                Protocol::Http2(Some(session), http2::Asked::page(options, addr, port, true)?)
+                Protocol::Http2(Some(session), Box::new(http2::Asked::page(options, addr, port, true)?))
             }
-            CheckKind::Grpc(options) => Protocol::Http2(None, http2::Asked::health(options, target, false)?),
+            CheckKind::Grpc(options) => {
+                Protocol::Http2(None, Box::new(http2::Asked::health(options, target, false)?))
+            }
             CheckKind::Grpcs(options, tls) => {
                 let session =
                     self.trust.session(tls, options.host.as_deref(), addr, Some(Alpn::Http2)).await?;
-                Protocol::Http2(Some(session), http2::Asked::health(options, target, true)?)
+                Protocol::Http2(Some(session), Box::new(http2::Asked::health(options, target, true)?))
             }
-            CheckKind::Http(options) => Protocol::Http(http::request(options, addr, port, false)?, options),
+            CheckKind::Http(options) => {
+                Protocol::Http(http::request(options, addr, port, false, keep)?, options)
+            }
             CheckKind::Https(options, tls) => {
                 let session =
                     self.trust.session(tls, options.host.as_deref(), addr, Some(Alpn::Http1)).await?;
-                Protocol::Https(session, http::request(options, addr, port, true)?, options)
+                Protocol::Https(session, http::request(options, addr, port, true, keep)?, options)
             }
         };
         let (close, proxy) = (target.spec.close, target.spec.proxy_protocol);
@@ -151,7 +187,7 @@ enum Protocol<'a> {
     Tls(Session),
     Http(http::ProbeRequest, &'a HttpOptions),
     Https(Session, http::ProbeRequest, &'a HttpOptions),
-    Http2(Option<Session>, http2::Asked<'a>),
+    Http2(Option<Session>, Box<http2::Asked<'a>>),
 }
 
 /// A probe ready to start.
@@ -193,7 +229,7 @@ impl Attempt<'_> {
                 Box::pin(probe_https(stream, session, request, options, self.close, trace)).await
             }
             Protocol::Http2(session, asked) => {
-                Box::pin(http2::probe(stream, session, asked, self.close, trace)).await
+                Box::pin(http2::probe(stream, session, *asked, self.close, trace)).await
             }
         }
     }
@@ -207,7 +243,7 @@ async fn probe_http(
     trace: &mut Trace,
 ) -> Result<String, Stop> {
     let answer = http::exchange(&mut stream, request, options, trace).await;
-    tcp::close(stream, close);
+    kept::leave(stream, close, trace).await;
     answer
 }
 
@@ -221,7 +257,7 @@ async fn probe_https(
 ) -> Result<String, Stop> {
     let mut stream = tls::handshake(session, stream, close, trace).await?;
     let answer = http::exchange(&mut stream, request, options, trace).await;
-    tls::close(stream, close).await;
+    kept::leave(stream, close, trace).await;
     answer
 }
 
@@ -247,6 +283,13 @@ struct Trace {
     chain: Option<Arc<ChainExpiry>>,
     /// What has been received in a dialogue, within its limit.
     heard: Vec<u8>,
+    /// Of an HTTP answer.
+    received_bytes: u64,
+    /// The answer is complete, and the server would take another request.
+    reusable: bool,
+    /// Where the connection may stay; `None`: it ends with the probe.
+    places: Option<Arc<Places>>,
+    left: Option<Line>,
 }
 
 impl Trace {
@@ -265,7 +308,16 @@ impl Trace {
             http_status: None,
             chain: None,
             heard: Vec::new(),
+            received_bytes: 0,
+            reusable: false,
+            places: None,
+            left: None,
         }
+    }
+
+    /// There is a connection already.
+    fn over_kept(clock: Clock) -> Trace {
+        Trace { stage: Stage::Answer, ..Trace::begin(clock) }
     }
 
     /// Enters the next stage; returns how long the last one took.
@@ -314,6 +366,7 @@ impl Trace {
         ProbeReport {
             outcome,
             phases: self.phases,
+            connected: None,
             http_status: self.http_status,
             chain: self.chain,
             detail: printable(&detail),

@@ -38,7 +38,7 @@ impl Loop {
                 ledger_opens_later: false,
                 origin: Origin { boot_id: "bench".to_owned(), table: "embedded".to_owned() },
                 seed: 1,
-                probes_in_flight_limit: 1000,
+                probe_limit: lvs_agent::model::ProbeLimit::at(1000),
                 wires_limit: 0,
             },
             NOW,

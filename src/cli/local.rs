@@ -7,7 +7,7 @@ use super::run::{Failure, load_config, open_table};
 use super::{Screen, exit, probe, status};
 use crate::agent::probe_by_hand;
 use crate::logic::{Controller, Event, Origin, Start};
-use crate::model::SharedTelemetry;
+use crate::model::{ProbeLimit, SharedTelemetry};
 use crate::os::Clock;
 use crate::probe::Prober;
 use crate::status::{ProbeAnswer, Status};
@@ -43,7 +43,7 @@ pub async fn probe(args: &probe::ProbeArgs, none: &NoAgent, screen: &mut Screen<
         ledger_opens_later: false,
         origin: Origin { boot_id: String::new(), table: String::new() },
         seed: 0,
-        probes_in_flight_limit: 1,
+        probe_limit: ProbeLimit::at(1),
         wires_limit: 0,
     };
     // The controller knows what a check means for a real server; its commands are not carried out.

@@ -1,5 +1,6 @@
 //! `lvs-agent run`: puts the parts together, serves until told to stop.
 
+mod files;
 mod reload;
 
 use std::net::{SocketAddr, SocketAddrV6};
@@ -25,6 +26,7 @@ use crate::os::{self, Clock, Signal, Signals};
 use crate::probe::Prober;
 use crate::state_file::{Opened, PidLock, StateDirectory};
 use crate::web::{self, Access, Options, ReloadRefused, Reloads, Web};
+use files::Files;
 use reload::Reload;
 
 pub const DEFAULT_CONFIG: &str = "/etc/lvs-agent/config.toml";
@@ -32,10 +34,6 @@ pub const DEFAULT_CONFIG: &str = "/etc/lvs-agent/config.toml";
 pub const MAX_REQUESTS: usize = 40;
 /// The default of `--web.gzip-level`.
 pub const GZIP_LEVEL: u32 = 1;
-/// Open files that are not probes: netlink, listeners, scrapes, the ledger.
-const OPEN_FILES_RESERVE: u64 = 700;
-/// More probes at one time would only queue in the kernel.
-const MOST_PROBES_IN_FLIGHT: u64 = 4096;
 
 #[derive(Debug, Clone, clap::Args)]
 pub struct RunArgs {
@@ -192,7 +190,7 @@ pub async fn serve(
     let access = access.map_err(|e| Failure::new(exit::CONFIG, e))?;
     let listeners = bind(&config.settings)?;
     let control = bind_control(&config)?;
-    let (probes_in_flight_limit, wires_limit) = connection_limits();
+    let files = Files::raised();
     let start = Start {
         policy: Arc::new(config.policy.clone()),
         config_hash: config.hash,
@@ -200,8 +198,8 @@ pub async fn serve(
         ledger_opens_later: config.policy.mode.is_some() && state.is_none(),
         origin: origin.clone(),
         seed: os::director_seed(),
-        probes_in_flight_limit,
-        wires_limit,
+        probe_limit: files.probes,
+        wires_limit: files.wires,
     };
     let (handle, requests) = Handle::new();
     // The demo has no file to read again; a terminal that is closed ends it.
@@ -225,7 +223,7 @@ pub async fn serve(
     if let Some(control) = control {
         servers.spawn(web::serve_unix(control, web, stopping));
     }
-    let prober = Prober::new(clock);
+    let prober = Prober::new(clock).keeping(files.kept_connections);
     let state = agent::State::new(config.settings.state_directory.clone(), state);
     let addresses = table.is_of_this_machine().then(Watcher::machine);
     let parts = Parts { clock, start, table, prober, addresses, state, requests };
@@ -276,6 +274,7 @@ pub async fn serve(
             Ok(exit::OK)
         }
         Ok(Ended::NoPermission(failure)) => Err(Failure::new(exit::NO_PERMISSION, failure)),
+        Ok(ended @ Ended::NoThreads(_)) => Err(Failure::new(exit::FAILURE, ended)),
         Err(error) => Err(Failure::new(exit::FAILURE, format!("the agent's loop failed: {error}"))),
     }
 }
@@ -371,22 +370,6 @@ fn bind_control(config: &Config) -> Result<Option<UnixListener>, Failure> {
             Err(Failure::new(exit::UNAVAILABLE, text))
         }
     }
-}
-
-/// Probes at one time, and connections of tripwires: half of the open files for each, and for the
-/// latter what more probes would be of no use.
-fn connection_limits() -> (usize, usize) {
-    let files = match os::raise_open_files() {
-        Ok(files) => files,
-        Err(error) => {
-            tracing::warn!(%error, "raising the limit of open files failed");
-            1024
-        }
-    };
-    let spare = files.saturating_sub(OPEN_FILES_RESERVE);
-    let probes = (spare / 2).clamp(16, MOST_PROBES_IN_FLIGHT);
-    let wires = spare.saturating_sub(probes);
-    (usize::try_from(probes).unwrap_or(16), usize::try_from(wires).unwrap_or(0))
 }
 
 fn say_started(config: &Config, listening: &[SocketAddr], announce: Announce) {

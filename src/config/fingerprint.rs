@@ -195,7 +195,7 @@ impl Writer {
     }
 
     fn http(&mut self, http: &HttpOptions) {
-        let HttpOptions { version, method, path, host, headers, status, body } = http;
+        let HttpOptions { version, method, path, host, headers, status, body, fresh_every } = http;
         self.text(method);
         self.text(path);
         self.option(host.as_ref(), |w, host| w.text(host));
@@ -221,7 +221,11 @@ impl Writer {
                 self.text(regex.as_str());
             }
         }
-        // As if the key were not there: what a configuration without it meant before, it still means.
+        // As if the keys were not there: what a configuration without them meant before, it still means.
+        if let Some(every) = fresh_every {
+            self.text("fresh-every");
+            self.number(u64::from(*every));
+        }
         match version {
             HttpVersion::V1 => {}
             HttpVersion::V2 => self.text("http-version 2"),

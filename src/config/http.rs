@@ -4,8 +4,12 @@ use toml::de::DeValue;
 
 use super::problem::{Place, quote};
 use super::reader::{Bad, Placed, Reader, join};
-use super::values::{text, word};
+use super::values::{number, text, word};
 use crate::model::{BodyMatch, BodyRegex, HttpOptions, HttpVersion};
+
+/// Of a connection that nobody makes anew nobody knows whether it can be made: at most 999 in a row are kept ones.
+const FRESH_EVERY: std::ops::RangeInclusive<u32> = 2..=1000;
+const DEFAULT_FRESH_EVERY: u32 = 10;
 
 const MAX_HEADERS: usize = 32;
 const MAX_HEADER_BYTES: usize = 4096;
@@ -40,9 +44,10 @@ pub(super) fn read(reader: &mut Reader<'_, '_>) -> (HttpOptions, Option<Place>) 
     let headers = headers(reader);
     let status = status(reader);
     let body = body(reader, &method);
+    let fresh_every = connection(reader, version);
     let (host, host_place) = host.map(|h| (h.value, h.place)).unzip();
     let path = path.unwrap_or_else(|| "/".to_owned());
-    (HttpOptions { version, method, path, host, headers, status, body }, host_place)
+    (HttpOptions { version, method, path, host, headers, status, body, fresh_every }, host_place)
 }
 
 /// The host without the port of `host`: the name that a certificate is for.
@@ -186,6 +191,31 @@ fn status_range(value: &DeValue<'_>) -> Result<(u16, u16), Bad> {
         (Some(first), Some(last)) if first <= last => Ok((first, last)),
         (Some(_), Some(_)) => Err(Bad::Form(format!("{} goes backwards", quote(&written)))),
         (None, _) | (_, None) => Err(Bad::Form(format!("{} is no status code or range", quote(&written)))),
+    }
+}
+
+/// `None`: a new connection for each probe.
+fn connection(reader: &mut Reader<'_, '_>, version: HttpVersion) -> Option<u32> {
+    let reuse = reader.placed("connection", |value| {
+        word(value, |word| ["fresh", "reuse"].into_iter().find(|w| *w == word), ["fresh", "reuse"])
+    });
+    let fresh_every = reader.placed("fresh-every", number(FRESH_EVERY));
+    if let (Some(Placed { value: "reuse", place }), HttpVersion::V2) = (&reuse, version) {
+        let message =
+            "`reuse` is for HTTP/1.1: with `http-version = \"2\"` each probe has a connection of its own";
+        reader.faults.fault(place, message);
+        return None;
+    }
+    match (reuse.map(|reuse| reuse.value), fresh_every) {
+        (Some("reuse"), every) => Some(every.map_or(DEFAULT_FRESH_EVERY, |every| every.value)),
+        // What is wrong with it is reported.
+        (None, Some(_)) if reader.is_written("connection") => None,
+        (Some(_) | None, Some(every)) => {
+            let message = "says how often a kept connection is made anew: write `connection = \"reuse\"` too";
+            reader.faults.fault(&every.place, message);
+            None
+        }
+        (Some(_) | None, None) => None,
     }
 }
 

@@ -171,7 +171,7 @@ pub static DIRECTOR: Section = Section {
 };
 
 /// Of `[defaults]` and `[check.NAME]` alike.
-const LATER_CHECK_KEYS: &[&str] = &["connection", "fresh-every", "via"];
+const LATER_CHECK_KEYS: &[&str] = &["via"];
 
 pub static DEFAULTS: Section = Section {
     title: "[defaults]",
@@ -239,6 +239,12 @@ pub static CHECK: Section = Section {
             "grpc-service",
             "1 to 256 bytes of printable text, such as \"shop.Cart\"",
             Otherwise("the server as a whole"),
+        ),
+        http("connection", "\"fresh\" or \"reuse\"", Value("\"fresh\"")),
+        http(
+            "fresh-every",
+            "a whole number from 2 to 1000",
+            Otherwise("10 where `connection` is \"reuse\", else each probe has its own"),
         ),
         tls(
             "server-name",

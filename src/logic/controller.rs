@@ -17,8 +17,8 @@ use super::service::{ServiceState, count};
 use super::stop::Stop;
 use super::vips::Vips;
 use crate::model::{
-    ConfigFacts, DestKey, Direction, DriftKind, Histogram, Mono, Now, Policy, ProbeReport, ReadFailure,
-    ServiceKey, SkipReason, Snapshot, Verdict, Wall, WeightChange,
+    ConfigFacts, DestKey, Direction, DriftKind, Histogram, Mono, Now, Policy, ProbeLimit, ProbeReport,
+    ReadFailure, ServiceKey, SkipReason, Snapshot, Verdict, Wall, WeightChange,
 };
 
 /// A snapshot older than this many polls is neither written on nor exported.
@@ -37,7 +37,7 @@ pub struct Start {
     pub origin: Origin,
     /// Differs between directors: their probes must not march in step.
     pub seed: u64,
-    pub probes_in_flight_limit: usize,
+    pub probe_limit: ProbeLimit,
     /// Idle connections held for tripwires.
     pub wires_limit: usize,
 }
@@ -138,7 +138,7 @@ impl Controller {
                 hash: start.config_hash,
             },
             policy: start.policy,
-            probes: Probes::new(start.seed, start.probes_in_flight_limit, start.wires_limit),
+            probes: Probes::new(start.seed, start.probe_limit, start.wires_limit),
             services: BTreeMap::new(),
             snapshot: None,
             read_failure: None,

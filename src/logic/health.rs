@@ -135,6 +135,7 @@ mod tests {
             let report = ProbeReport {
                 outcome: *outcome,
                 phases: Phases::default(),
+                connected: None,
                 http_status: None,
                 chain: None,
                 detail: String::new(),

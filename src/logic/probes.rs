@@ -11,7 +11,8 @@ use super::health::Health;
 use super::schedule::{Schedule, jittered, phase};
 use super::tripwire::{Next, Wire, Wires};
 use crate::model::{
-    CheckSpec, DestKey, Histogram, LocalReason, Mono, Outcome, ProbeReport, ServiceKey, Target,
+    CheckSpec, DestKey, Histogram, LocalReason, Mono, Outcome, ProbeLimit, ProbeReport, ServiceKey,
+    SkipReason, Target,
 };
 
 /// A real server of a service that a target's results count for.
@@ -35,6 +36,8 @@ pub(super) enum Activity {
     },
     /// `excused`: time passed without us meanwhile, so that it cannot fail by time any more.
     Running {
+        /// When its turn was: the next one is counted from there, so that a late start delays no other.
+        turn: Mono,
         started: Mono,
         excused: bool,
     },
@@ -43,7 +46,7 @@ pub(super) enum Activity {
 #[derive(Debug)]
 pub struct Probes {
     pub(super) seed: u64,
-    in_flight_limit: usize,
+    limit: ProbeLimit,
     pub(super) targets: BTreeMap<TargetId, TargetState>,
     ids: BTreeMap<Arc<Target>, TargetId>,
     next_id: u64,
@@ -52,14 +55,17 @@ pub struct Probes {
     tally: Tally,
     /// Probes under way, those of targets that are gone included.
     in_flight: usize,
+    /// Some that were due had to wait for the limit, and some still do.
+    limited: bool,
     schedule_lag: Histogram,
+    skipped: BTreeMap<SkipReason, u64>,
 }
 
 impl Probes {
-    pub fn new(seed: u64, in_flight_limit: usize, wires_limit: usize) -> Probes {
+    pub fn new(seed: u64, limit: ProbeLimit, wires_limit: usize) -> Probes {
         Probes {
             seed,
-            in_flight_limit,
+            limit,
             targets: BTreeMap::new(),
             ids: BTreeMap::new(),
             next_id: 0,
@@ -67,7 +73,9 @@ impl Probes {
             wires: Wires::new(wires_limit),
             tally: Tally::default(),
             in_flight: 0,
+            limited: false,
             schedule_lag: Histogram::default(),
+            skipped: BTreeMap::new(),
         }
     }
 
@@ -98,11 +106,16 @@ impl Probes {
     }
 
     pub fn in_flight_limit(&self) -> usize {
-        self.in_flight_limit
+        self.limit.in_flight
     }
 
     pub fn schedule_lag(&self) -> Histogram {
         self.schedule_lag
+    }
+
+    /// Probes that the schedule had and that were never made, because an earlier one began too late.
+    pub fn skipped(&self) -> &BTreeMap<SkipReason, u64> {
+        &self.skipped
     }
 
     /// True once each target was probed.
@@ -193,21 +206,34 @@ impl Probes {
     }
 
     pub fn next_due(&self) -> Option<Mono> {
-        (self.in_flight < self.in_flight_limit).then(|| self.schedule.next_due()).flatten()
+        (self.in_flight < self.limit.in_flight).then(|| self.schedule.next_due()).flatten()
     }
 
     /// Starts what is due, as far as the limit of probes in flight goes; the rest waits its turn
-    /// (and shows as lag).
+    /// (and shows as lag). What comes a whole interval late or more has missed its turns: they are
+    /// counted, never made up for, for a burst would only make the others late.
     pub fn start_due(&mut self, now: Mono, out: &mut Vec<Command>) {
-        while self.in_flight < self.in_flight_limit {
-            let Some((due, id)) = self.schedule.pop_due(now) else { return };
+        while self.in_flight < self.limit.in_flight {
+            let Some((due, id)) = self.schedule.pop_due(now) else {
+                self.limited = false;
+                return;
+            };
             let Some(state) = self.targets.get_mut(&id) else { continue };
-            state.activity = Activity::Running { started: now, excused: false };
             state.probes += 1;
             self.in_flight += 1;
-            self.schedule_lag.observe(now.since(due));
+            let (lag, interval) = (now.since(due), state.target.spec.pace.interval);
+            self.schedule_lag.observe(lag);
+            let missed = lag.as_nanos() / interval.as_nanos().max(1);
+            let missed = u32::try_from(missed).unwrap_or(u32::MAX);
+            if missed > 0 {
+                let reason = if self.limited { self.limit.reason } else { SkipReason::Overdue };
+                *self.skipped.entry(reason).or_default() += u64::from(missed);
+            }
+            let turn = due + interval.saturating_mul(missed);
+            state.activity = Activity::Running { turn, started: now, excused: false };
             out.push(Command::Probe { id, target: state.target.clone() });
         }
+        self.limited |= self.schedule.next_due().is_some_and(|due| due <= now);
     }
 
     /// Time passed without us: what waits goes on in its order and distances, what is under way is
@@ -219,7 +245,9 @@ impl Probes {
         for state in self.targets.values_mut() {
             match &mut state.activity {
                 Activity::Waiting { due } => *due += gap,
-                Activity::Running { started, excused } => (*started, *excused) = (*started + gap, true),
+                Activity::Running { turn, started, excused } => {
+                    (*turn, *started, *excused) = (*turn + gap, *started + gap, true);
+                }
             }
             state.wire.iter_mut().for_each(|wire| wire.paused(gap));
         }
@@ -255,18 +283,21 @@ impl Probes {
         self.tally.remove(&state.health);
         state.health.record(report, &pace);
         self.tally.add(&state.health);
-        // From start to start; one probe at a time, so never before this one's end (trap 52).
-        let fast = pace.fast_interval.min(pace.interval);
-        let interval = match state.health.settling() {
-            true => fast,
-            false => jittered(pace.interval, self.seed, id, state.probes),
+        let (turn, started) = match state.activity {
+            Activity::Running { turn, started, .. } => (turn, started),
+            Activity::Waiting { due } => (due, due),
         };
-        let started = match state.activity {
-            Activity::Running { started, .. } => started,
-            Activity::Waiting { due } => due,
+        // A verdict that is being settled goes from start to start, and else from turn to turn; one
+        // probe at a time, so never before this one's end (trap 52), nor sooner than a fast one after
+        // a start that was late.
+        let fast_interval = pace.fast_interval.min(pace.interval);
+        let fast = (started + fast_interval).max(now);
+        let usual = if state.health.settling() && keeps_up(report, started.since(turn), fast_interval) {
+            fast
+        } else {
+            (turn + jittered(pace.interval, self.seed, id, state.probes)).max(fast)
         };
-        let usual = (started + interval).max(now);
-        let next = Next { now, fast: (started + fast).max(now), usual };
+        let next = Next { now, fast, usual };
         let wire = state.wire.as_mut();
         let due = wire.map_or(usual, |wire| wire.next_probe(report.outcome, &state.health, next));
         state.activity = Activity::Waiting { due };
@@ -276,104 +307,11 @@ impl Probes {
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::logic::service::tests::{report, tcp_target};
-    use crate::model::{FailReason, Outcome};
-
-    fn user(n: u8) -> User {
-        (format!("10.0.0.{n}:80/tcp").parse().unwrap(), "10.0.1.1:80".parse().unwrap())
-    }
-
-    fn at(ms: u64) -> Mono {
-        Mono::from_start(Duration::from_millis(ms))
-    }
-
-    fn started(probes: &mut Probes, now: Mono) -> usize {
-        let mut out = Vec::new();
-        probes.start_due(now, &mut out);
-        out.len()
-    }
-
-    #[test]
-    fn equal_targets_are_probed_once_and_live_until_their_last_user_leaves() {
-        let mut probes = Probes::new(1, 10, 10);
-        let a = probes.acquire(tcp_target(80), user(1), at(0));
-        let b = probes.acquire(tcp_target(80), user(2), at(0));
-        assert_eq!(a, b);
-        assert_eq!(started(&mut probes, at(1000)), 1);
-        probes.release(a, &user(1));
-        let state = probes.ended(a, &report(Outcome::Pass, at(1001)), at(1001)).unwrap();
-        assert_eq!(state.users.len(), 1);
-        probes.release(a, &user(2));
-        assert!(probes.get(a).is_none());
-        assert_eq!(probes.next_due(), None);
-        // The same wish again is a new target: nothing is known of it.
-        let c = probes.acquire(tcp_target(80), user(1), at(2000));
-        assert_ne!(a, c);
-        assert!(probes.health(c).unwrap().last.is_none());
-    }
-
-    #[test]
-    fn a_changed_pace_keeps_what_is_known_and_anything_else_does_not() {
-        let mut probes = Probes::new(1, 10, 10);
-        let a = probes.acquire(tcp_target(80), user(1), at(0));
-        started(&mut probes, at(1000));
-        probes.ended(a, &report(Outcome::Pass, at(1001)), at(1001));
-        let mut slower = tcp_target(80);
-        let spec = Arc::make_mut(&mut slower.spec);
-        spec.pace.interval *= 2;
-        let b = probes.acquire(slower, user(1), at(2000));
-        let c = probes.acquire(tcp_target(81), user(1), at(2000));
-        for id in [b, c] {
-            probes.inherit(id, a);
-        }
-        assert_eq!([b, c].map(|id| probes.health(id).unwrap().passes_in_a_row), [1, 0]);
-    }
-
-    #[test]
-    fn a_target_is_never_probed_twice_at_once_and_a_forgotten_probe_frees_its_place() {
-        let mut probes = Probes::new(1, 10, 10);
-        let id = probes.acquire(tcp_target(80), user(1), at(0));
-        assert_eq!(started(&mut probes, at(60_000)), 1);
-        assert_eq!(started(&mut probes, at(600_000)), 0);
-        probes.release(id, &user(1));
-        assert!(probes.ended(id, &report(Outcome::Pass, at(600_001)), at(600_001)).is_none());
-        assert_eq!(probes.in_flight(), 0);
-    }
-
-    #[test]
-    fn a_settling_verdict_is_probed_at_the_fast_interval() {
-        let mut probes = Probes::new(1, 10, 10);
-        let id = probes.acquire(tcp_target(80), user(1), at(0)); // interval 1 s, fast 100 ms, rise 2, fall 3
-        let mut now = at(1000);
-        let mut run = |probes: &mut Probes, outcome| {
-            assert_eq!(started(probes, now), 1, "due at {now:?}");
-            let start = now;
-            probes.ended(id, &report(outcome, now), now);
-            now = probes.next_due().unwrap();
-            now.since(start).as_millis()
-        };
-        let fail = Outcome::Fail(FailReason::ConnectRefused);
-        assert_eq!(run(&mut probes, Outcome::Pass), 100); // no verdict yet
-        assert!((975..=1025).contains(&run(&mut probes, Outcome::Pass))); // up
-        assert_eq!(run(&mut probes, fail), 100);
-        assert_eq!(run(&mut probes, fail), 100);
-        assert!((975..=1025).contains(&run(&mut probes, fail))); // down
-        assert_eq!(run(&mut probes, Outcome::Pass), 100);
-    }
-
-    #[test]
-    fn the_limit_of_probes_in_flight_makes_the_others_wait_not_skip() {
-        let mut probes = Probes::new(1, 2, 10);
-        let ids: Vec<_> = (1..=3).map(|n| probes.acquire(tcp_target(n), user(1), at(0))).collect();
-        assert_eq!(started(&mut probes, at(1000)), 2);
-        assert_eq!(probes.next_due(), None);
-        let first =
-            ids.iter().find(|id| matches!(probes.get(**id).unwrap().activity, Activity::Running { .. }));
-        probes.ended(*first.unwrap(), &report(Outcome::Pass, at(1500)), at(1500));
-        assert_eq!(started(&mut probes, at(1500)), 1);
-        assert_eq!(probes.schedule_lag().count, 3);
-    }
+/// Only who keeps up may hurry. A probe that began late, or that could not be made, says that there is more to
+/// do than can be done; to try again sooner than at the interval would make that worse, and it would last.
+fn keeps_up(report: &ProbeReport, lag: Duration, fast_interval: Duration) -> bool {
+    lag <= fast_interval && !matches!(report.outcome, Outcome::Inconclusive(_))
 }
+
+#[cfg(test)]
+mod tests;

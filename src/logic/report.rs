@@ -38,7 +38,12 @@ impl Controller {
             machinery: MachineryView {
                 probes_in_flight: self.probes.in_flight(),
                 probes_in_flight_limit: self.probes.in_flight_limit(),
-                probes_skipped: self.skipped.clone(),
+                probes_skipped: self
+                    .skipped
+                    .iter()
+                    .chain(self.probes.skipped())
+                    .map(|(why, n)| (*why, *n))
+                    .collect(),
                 schedule_lag: self.probes.schedule_lag(),
                 reconcile_duration: self.reconcile_duration,
                 last_reconcile: self.last_reconcile,
@@ -151,6 +156,7 @@ impl Controller {
             weight_changes: state.weight_changes.clone(),
             weight_changes_held: state.weight_changes_held.clone(),
             inconclusive: state.inconclusive.clone(),
+            connections: state.connections.clone(),
             durations: phases
                 .iter()
                 .map(|p| (*p, state.durations.get(p).copied().unwrap_or_default()))

@@ -13,8 +13,9 @@ use super::probes::Probes;
 use super::ramp::Climb;
 use super::signs::Sign;
 use crate::model::{
-    Check, Counters, DestKey, Direction, FailReason, Forwarding, Held, HeldReason, Histogram, LocalReason,
-    Mono, OnFailure, Phase, ProbeReport, RealServer, ScopedAddr, ServiceKey, Target, Verdict, Wall, Weight,
+    Check, Connected, Counters, DestKey, Direction, FailReason, Forwarding, Held, HeldReason, Histogram,
+    LocalReason, Mono, OnFailure, Phase, ProbeReport, RealServer, ScopedAddr, ServiceKey, Target, Verdict,
+    Wall, Weight,
 };
 
 #[derive(Debug, Default)]
@@ -30,6 +31,8 @@ pub struct ServiceState {
     pub weight_changes: BTreeMap<Direction, u64>,
     pub weight_changes_held: BTreeMap<HeldReason, u64>,
     pub inconclusive: BTreeMap<LocalReason, u64>,
+    /// What probes went over, where checks keep connections.
+    pub connections: BTreeMap<Connected, u64>,
     pub durations: BTreeMap<Phase, Histogram>,
     /// As the last plan resolved it.
     pub floor: usize,
@@ -173,6 +176,9 @@ pub fn target_of(service: &ServiceKey, dest: &RealServer, check: &Check) -> Opti
 
 /// Adds a finished probe to what its service exports.
 pub fn count(state: &mut ServiceState, report: &ProbeReport, phases: &[Phase]) {
+    if let Some(connected) = report.connected {
+        *state.connections.entry(connected).or_default() += 1;
+    }
     match report.outcome {
         crate::model::Outcome::Inconclusive(reason) => *state.inconclusive.entry(reason).or_default() += 1,
         crate::model::Outcome::Pass | crate::model::Outcome::Fail(_) => {
@@ -221,6 +227,7 @@ pub mod tests {
         ProbeReport {
             outcome,
             phases: Phases { total: Duration::from_millis(1), ..Phases::default() },
+            connected: None,
             http_status: None,
             chain: None,
             detail: "as the test says".into(),

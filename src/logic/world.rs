@@ -393,7 +393,7 @@ fn start(policy: &Policy, ledger: Result<Option<Ledger>, String>, now: Now) -> C
         ledger_opens_later: false,
         origin: origin(),
         seed: 1,
-        probes_in_flight_limit: 100,
+        probe_limit: crate::model::ProbeLimit::at(100),
         wires_limit: 100,
     };
     Controller::new(start, now)

@@ -129,6 +129,12 @@ fn checks(out: &mut Families, managed: &Managed) -> fmt::Result {
             s.inconclusive.iter().map(move |(reason, n)| ([v, ("reason", reason.as_str())], *n))
         }),
     )?;
+    out.counter(
+        m::CHECK_CONNECTIONS,
+        managed.virtual_servers().flat_map(|([v], s)| {
+            s.connections.iter().map(move |(over, n)| ([v, ("connection", over.as_str())], *n))
+        }),
+    )?;
     out.histogram(
         m::CHECK_DURATION,
         managed.virtual_servers().flat_map(|([v], s)| {

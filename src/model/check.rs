@@ -111,6 +111,19 @@ impl CheckKind {
         }
     }
 
+    /// See [`HttpOptions::fresh_every`].
+    pub fn fresh_every(&self) -> Option<u32> {
+        match self {
+            CheckKind::Http(http) | CheckKind::Https(http, _) => http.fresh_every,
+            CheckKind::Tcp
+            | CheckKind::Dialogue(_)
+            | CheckKind::Dns(_)
+            | CheckKind::Tls(_)
+            | CheckKind::Grpc(_)
+            | CheckKind::Grpcs(..) => None,
+        }
+    }
+
     pub fn phases(&self) -> &'static [Phase] {
         match self {
             CheckKind::Tcp => &[Phase::Connect, Phase::Total],
@@ -172,6 +185,9 @@ pub struct HttpOptions {
     /// Accepted status codes, inclusive, never empty.
     pub status: Vec<(u16, u16)>,
     pub body: BodyMatch,
+    /// `connection = "reuse"`: of so many probes one makes a connection of its own, the others go over
+    /// the one it leaves. `None`: all of them do.
+    pub fresh_every: Option<u32>,
 }
 
 /// What a probe came to. `Inconclusive` is "I could not test", never "it is down".
@@ -269,6 +285,18 @@ words! {
 }
 
 words! {
+    /// What a probe of a check with `connection = "reuse"` went over.
+    Connected {
+        /// A new connection: the first, or one whose turn it was.
+        Fresh = "fresh",
+        /// The one that an earlier probe left.
+        Reused = "reused",
+        /// A new one, for the server had closed the one that was left.
+        Replaced = "replaced",
+    }
+}
+
+words! {
     Phase {
         Connect = "connect",
         Tls = "tls",
@@ -283,6 +311,8 @@ words! {
 pub struct ProbeReport {
     pub outcome: Outcome,
     pub phases: Phases,
+    /// Only of checks that keep connections, and once there was one.
+    pub connected: Option<Connected>,
     /// The status code, if an HTTP answer had one.
     pub http_status: Option<u16>,
     /// Of the certificates that the server presented, whether they were accepted or not.

@@ -6,8 +6,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::{
-    ChainExpiry, Check, DestKey, FailReason, Histogram, LocalReason, Mode, Now, OnFailure, Outcome, Phase,
-    Policy, ReadFailure, ServiceKey, SkipReason, Snapshot, TripwireView, VipsView, Wall, Weight, words,
+    ChainExpiry, Check, Connected, DestKey, FailReason, Histogram, LocalReason, Mode, Now, OnFailure,
+    Outcome, Phase, Policy, ReadFailure, ServiceKey, SkipReason, Snapshot, TripwireView, VipsView, Wall,
+    Weight, words,
 };
 
 words! {
@@ -166,6 +167,8 @@ pub struct ManagedView {
     pub weight_changes: BTreeMap<Direction, u64>,
     pub weight_changes_held: BTreeMap<HeldReason, u64>,
     pub inconclusive: BTreeMap<LocalReason, u64>,
+    /// Empty where no check keeps connections.
+    pub connections: BTreeMap<Connected, u64>,
     /// Only the phases that the checks of this service have.
     pub durations: BTreeMap<Phase, Histogram>,
     pub checks: Vec<Arc<Check>>,

@@ -4,6 +4,7 @@ mod certificates;
 mod datagrams;
 mod framed;
 pub mod http2;
+mod keeping;
 mod proxied;
 
 use std::future::Future;
@@ -24,6 +25,7 @@ use tokio_rustls::TlsAcceptor;
 pub use certificates::{Authority, Certified, Validity, pem_file, self_signed};
 pub use datagrams::Datagrams;
 pub use framed::{drip_to, frame_answer, hang_up_after};
+pub use keeping::{answers, answers_then_drop};
 pub use proxied::{proxied, proxied_tls};
 
 pub const LOCALHOST: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);

@@ -36,12 +36,13 @@ pub(super) const AGENT: &str = concat!("lvs-agent/", env!("CARGO_PKG_VERSION"));
 pub(super) type ProbeRequest = Request<Empty<Bytes>>;
 
 /// The request of a check. `Host`, `User-Agent` and `Connection: close` give way to the check's
-/// own headers.
+/// own headers; without the last of them the server may keep the connection.
 pub(super) fn request(
     options: &HttpOptions,
     addr: IpAddr,
     port: u16,
     tls: bool,
+    keep: bool,
 ) -> Result<ProbeRequest, Stop> {
     let unusable = |what: &str, value: &str| Stop::local(format!("{what} `{value}` cannot be sent"));
     let method =
@@ -58,7 +59,9 @@ pub(super) fn request(
         headers.insert(HOST, HeaderValue::try_from(&host).map_err(|_| unusable("host", &host))?);
     }
     headers.entry(USER_AGENT).or_insert(HeaderValue::from_static(AGENT));
-    headers.entry(CONNECTION).or_insert(HeaderValue::from_static("close"));
+    if !keep {
+        headers.entry(CONNECTION).or_insert(HeaderValue::from_static("close"));
+    }
     let mut request = Request::new(Empty::new());
     (*request.method_mut(), *request.uri_mut(), *request.headers_mut()) = (method, uri, headers);
     Ok(request)
@@ -91,13 +94,20 @@ where
                 let response = sender.send_request(request).await?;
                 trace.http_status = Some(response.status().as_u16());
                 trace.phases.processing = meter.head_is_done();
-                judge(response, options).await
+                let judged = judge(response, options).await;
+                // hyper takes another request only over a connection that has nothing more to say, and that
+                // neither side's version or headers close.
+                if options.fresh_every.is_some() && judged.is_ok() {
+                    trace.reusable = sender.ready().await.is_ok();
+                }
+                judged
             };
             alongside(connection, answer).await
         }
         Err(error) => Err(Halt::Http(error)),
     };
     trace.phases.transfer = meter.transfer();
+    trace.received_bytes = meter.received_bytes();
     match ended {
         Ok(detail) => Ok(detail),
         Err(Halt::Judged(stop)) => Err(stop),

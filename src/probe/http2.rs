@@ -38,7 +38,7 @@ pub(super) enum Asked<'a> {
 impl Asked<'_> {
     /// An http check's request, in this version.
     pub fn page(options: &HttpOptions, addr: IpAddr, port: u16, tls: bool) -> Result<Asked<'_>, Stop> {
-        let (mut head, _) = http::request(options, addr, port, tls)?.into_parts();
+        let (mut head, _) = http::request(options, addr, port, tls, false)?.into_parts();
         head.headers.remove(CONNECTION);
         let host = head.headers.remove(HOST);
         let authority = host.as_ref().map_or(&b""[..], |host| host.as_bytes());

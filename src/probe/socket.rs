@@ -2,6 +2,7 @@
 
 use std::io;
 use std::net::{IpAddr, SocketAddr, SocketAddrV4, SocketAddrV6};
+use std::sync::Arc;
 use std::time::Duration;
 
 use nix::errno::Errno;
@@ -25,10 +26,12 @@ const WIRE_BUFFER_BYTES: usize = 4096;
 pub(super) struct Dial {
     socket: Socket,
     peer: SocketAddr,
+    /// Who let the kernel choose the source; `None`: it is the check's own.
+    chosen_by: Option<(Arc<Sources>, Option<u32>)>,
 }
 
 impl Dial {
-    pub fn prepare(target: &Target, sources: &Sources) -> Result<Dial, Stop> {
+    pub fn prepare(target: &Target, sources: &Arc<Sources>) -> Result<Dial, Stop> {
         let spec = &target.spec;
         let datagrams = matches!(&spec.kind, CheckKind::Dns(dns) if dns.transport == DnsTransport::Udp);
         let dial = Dial::open(target, datagrams)?;
@@ -39,7 +42,7 @@ impl Dial {
     }
 
     /// For a connection that is held and on which nothing is said: bound and marked like a probe.
-    pub fn prepare_wire(target: &Target, sources: &Sources) -> Result<Dial, Stop> {
+    pub fn prepare_wire(target: &Target, sources: &Arc<Sources>) -> Result<Dial, Stop> {
         let dial = Dial::open(target, false)?;
         let shrunk = dial.socket.set_recv_buffer_size(WIRE_BUFFER_BYTES);
         shrunk.map_err(|e| Stop::of_our_call("SO_RCVBUF", &e))?;
@@ -58,39 +61,57 @@ impl Dial {
                 .set_mark(mark)
                 .map_err(|e| Stop::of_our_call(&format!("mark {mark} (SO_MARK needs CAP_NET_ADMIN)"), &e))?;
         }
-        Ok(Dial { socket, peer })
+        Ok(Dial { socket, peer, chosen_by: None })
     }
 
-    fn bound(self, spec: &CheckSpec, sources: &Sources) -> Result<Dial, Stop> {
+    fn bound(mut self, spec: &CheckSpec, sources: &Arc<Sources>) -> Result<Dial, Stop> {
         match &spec.source {
             Some(source) => bind(&self.socket, source, self.peer)?,
-            None => sources.bind(&self.socket, self.peer, spec.mark)?,
+            None => {
+                sources.bind(&self.socket, self.peer, spec.mark)?;
+                self.chosen_by = Some((Arc::clone(sources), spec.mark));
+            }
         }
         Ok(self)
     }
 
-    /// What connect() returns is ours (but a refusal), what arrives later is the server's.
+    /// What arrives later than [`Dial::begin`] is the server's.
     pub async fn connect(self) -> Result<TcpStream, Stop> {
-        if let Err(error) = self.socket.connect(&self.peer.into())
-            && error.raw_os_error() != Some(Errno::EINPROGRESS as i32)
-        {
-            return Err(Stop::of_connect_call(&error));
-        }
-        let stream = TcpStream::from_std(self.socket.into()).map_err(|e| Stop::of_our_call("epoll", &e))?;
+        let (socket, to_itself) = self.begin()?;
+        let stream = TcpStream::from_std(socket.into()).map_err(|e| Stop::of_our_call("epoll", &e))?;
         stream.writable().await.map_err(|e| Stop::of_our_call("epoll", &e))?;
         match stream.take_error() {
-            Ok(None) if is_peer(stream.local_addr(), self.peer) => Err(met_itself()),
+            Ok(None) if to_itself => Err(met_itself()),
             Ok(None) => Ok(stream),
             Ok(Some(error)) => Err(Stop::of_connection(&error, Stage::Connect)),
             Err(error) => Err(Stop::of_our_call("SO_ERROR", &error)),
         }
     }
 
+    /// What connect() returns is ours (but a refusal). True: the socket is on its way to itself.
+    fn begin(self) -> Result<(Socket, bool), Stop> {
+        if let Err(error) = self.socket.connect(&self.peer.into())
+            && error.raw_os_error() != Some(Errno::EINPROGRESS as i32)
+        {
+            return Err(Stop::of_connect_call(&error));
+        }
+        let local = self.socket.local_addr().map_err(|e| Stop::of_our_call("getsockname", &e))?.as_socket();
+        if let (Some((sources, mark)), Some(local)) = (&self.chosen_by, local) {
+            sources.left_from(local.ip(), self.peer.ip(), *mark)?;
+        }
+        let to_itself = local.is_some_and(|local| is_peer(local, self.peer));
+        Ok((self.socket, to_itself))
+    }
+
     /// Sends nothing yet. What goes wrong here is ours.
     pub fn connect_udp(self) -> Result<UdpSocket, Stop> {
         self.socket.connect(&self.peer.into()).map_err(|e| Stop::of_connect_call(&e))?;
         let socket = UdpSocket::from_std(self.socket.into()).map_err(|e| Stop::of_our_call("epoll", &e))?;
-        if is_peer(socket.local_addr(), self.peer) { Err(met_itself()) } else { Ok(socket) }
+        let local = socket.local_addr().map_err(|e| Stop::of_our_call("getsockname", &e))?;
+        if let Some((sources, mark)) = &self.chosen_by {
+            sources.left_from(local.ip(), self.peer.ip(), *mark)?;
+        }
+        if is_peer(local, self.peer) { Err(met_itself()) } else { Ok(socket) }
     }
 }
 
@@ -130,8 +151,8 @@ fn met_itself() -> Stop {
     Stop::fail(FailReason::ConnectRefused, "nobody listens (the connection met itself)")
 }
 
-fn is_peer(local: io::Result<SocketAddr>, peer: SocketAddr) -> bool {
-    local.is_ok_and(|local| local.ip() == peer.ip() && local.port() == peer.port())
+fn is_peer(local: SocketAddr, peer: SocketAddr) -> bool {
+    local.ip() == peer.ip() && local.port() == peer.port()
 }
 
 /// Binds the check's `source`.
@@ -185,7 +206,7 @@ mod tests {
             let socket = Socket::new(Domain::for_address(addr), Type::STREAM.nonblocking(), None).unwrap();
             socket.bind(&addr.into()).unwrap();
             let peer = socket.local_addr().unwrap().as_socket().unwrap();
-            let ended = Dial { socket, peer }.connect().await;
+            let ended = Dial { socket, peer, chosen_by: None }.connect().await;
             assert!(matches!(ended, Err(Stop::Fail(FailReason::ConnectRefused, _))), "{addr}: {ended:?}");
         }
     }

@@ -8,7 +8,7 @@
 mod addresses;
 
 use std::cmp::Reverse;
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
 use std::io;
 use std::net::{IpAddr, SocketAddr, SocketAddrV6};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
@@ -27,6 +27,11 @@ use addresses::HostAddress;
 const ADDRESSES_AGE: Duration = Duration::from_secs(5);
 /// And where it proved wrong: a busy agent reads them five times a second at most.
 const DOUBTED_AGE: Duration = Duration::from_millis(200);
+/// How long the kernel is not asked again where its choice was no virtual address. A failover changes its
+/// choice within a moment: what a connection really left from is looked at each time.
+const CHOICE_AGE: Duration = Duration::from_secs(10);
+/// Destinations remembered; when it is full it starts over.
+const CHOICES_LIMIT: usize = 65_536;
 
 /// Chooses the source addresses; one for all probes.
 #[derive(Debug)]
@@ -34,21 +39,39 @@ pub(super) struct Sources {
     clock: Clock,
     virtual_addresses: RwLock<Arc<BTreeSet<IpAddr>>>,
     host: Mutex<Option<(Mono, Arc<[HostAddress]>)>>,
+    /// When the kernel last chose an address that is not virtual, by destination and mark.
+    own: Mutex<HashMap<(IpAddr, Option<u32>), Mono>>,
 }
 
 impl Sources {
     pub fn new(clock: Clock) -> Sources {
-        Sources { clock, virtual_addresses: RwLock::default(), host: Mutex::new(None) }
+        Sources { clock, virtual_addresses: RwLock::default(), host: Mutex::new(None), own: Mutex::default() }
     }
 
     pub fn set_virtual_addresses(&self, addresses: BTreeSet<IpAddr>) {
         if *self.virtual_addresses() != addresses {
             *self.virtual_addresses.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(addresses);
+            self.own().clear();
         }
     }
 
+    /// What a connection that [`Sources::bind`] let through left from, if that is a virtual address after
+    /// all: the kernel's choice has changed since it was asked.
+    pub fn left_from(&self, source: IpAddr, peer: IpAddr, mark: Option<u32>) -> Result<(), Stop> {
+        if source == peer || peer.is_loopback() || !self.virtual_addresses().contains(&source) {
+            return Ok(());
+        }
+        self.own().remove(&(peer, mark));
+        Err(Stop::local(format!(
+            "the kernel has just begun to send from {source}, a virtual address: the next probe binds another"
+        )))
+    }
+
+    fn own(&self) -> std::sync::MutexGuard<'_, HashMap<(IpAddr, Option<u32>), Mono>> {
+        self.own.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// Binds the socket to an address of the node's own where the kernel would choose a virtual one.
-    /// The kernel is asked anew for each probe: at a failover its choice changes within a moment.
     pub fn bind(&self, socket: &Socket, peer: SocketAddr, mark: Option<u32>) -> Result<(), Stop> {
         let virtual_addresses = self.virtual_addresses();
         let family = |addr: &IpAddr| addr.is_ipv4() == peer.is_ipv4();
@@ -56,9 +79,19 @@ impl Sources {
         if ![virtual_addresses.first(), virtual_addresses.last()].into_iter().flatten().any(family) {
             return Ok(());
         }
+        let now = self.clock.mono();
+        let key = (peer.ip(), mark);
+        if self.own().get(&key).is_some_and(|asked| now.since(*asked) < CHOICE_AGE) {
+            return Ok(());
+        }
         let chosen = kernels_choice(peer, mark)?;
         // What goes to an address of this host never leaves it.
         if peer.ip().is_loopback() || chosen == peer.ip() || !virtual_addresses.contains(&chosen) {
+            let mut own = self.own();
+            if own.len() >= CHOICES_LIMIT {
+                own.clear();
+            }
+            own.insert(key, now);
             return Ok(());
         }
         for age in [ADDRESSES_AGE, DOUBTED_AGE] {

@@ -6,6 +6,7 @@ mod dns;
 mod grpc;
 mod http;
 mod http2;
+mod kept;
 mod own_side;
 mod proxy;
 mod tcp;
@@ -67,6 +68,7 @@ fn get() -> HttpOptions {
         headers: Vec::new(),
         status: vec![(200, 299)],
         body: BodyMatch::Any,
+        fresh_every: None,
     }
 }
 

@@ -151,6 +151,7 @@ fn managed(up: bool, capacity: Option<f64>, real_servers: Vec<RealServerView>) -
         weight_changes: BTreeMap::new(),
         weight_changes_held: BTreeMap::new(),
         inconclusive: BTreeMap::new(),
+        connections: BTreeMap::new(),
         durations: BTreeMap::new(),
         checks: vec![check("web")],
         real_servers,

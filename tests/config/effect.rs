@@ -87,6 +87,8 @@ const CHANGES: &[(&str, &[(&str, &str)])] = &[
     ("[check.NAME]", &[("headers", "{ X-A = 'b' }")]),
     ("[check.NAME]", &[("status", "[200]")]),
     ("[check.NAME]", &[("body-contains", "'fine'")]),
+    ("[check.NAME]", &[("connection", "'reuse'")]),
+    ("[check.NAME]", &[("fresh-every", "9"), ("connection", "'reuse'")]),
     ("[check.NAME]", &[("body-regex", "'ok'"), ("body-contains", "")]),
     ("[check.NAME]", &[("server-name", "'shop.example.com'")]),
     ("[check.NAME]", &[("verify", "false")]),
@@ -171,7 +173,7 @@ fn a_written_default_changes_nothing() {
             }
         }
     }
-    assert_eq!(compared, 25, "keys with a written default");
+    assert_eq!(compared, 26, "keys with a written default");
 }
 
 #[test]

@@ -134,8 +134,8 @@ fn a_check_with_every_key() {
     assert_eq!(spec.address, scoped("fe80::21", "eth1"));
     assert_eq!(spec.source, scoped("fe80::2", "eth1"));
     let CheckKind::Https(http, tls) = &spec.kind else { panic!("{spec:?}") };
-    let HttpOptions { version, method, path, host, headers, status, body } = http;
-    assert_eq!(*version, HttpVersion::V1);
+    let HttpOptions { version, method, path, host, headers, status, body, fresh_every } = http;
+    assert_eq!((*version, *fresh_every), (HttpVersion::V1, Some(20)));
     assert_eq!((method.as_str(), path.as_str()), ("POST", "/healthz?deep=1"));
     assert_eq!(host.as_deref(), Some("shop.example.com:8443"));
     let header = |name: &str, value: &str| (name.to_owned(), value.to_owned());

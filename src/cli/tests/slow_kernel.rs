@@ -54,7 +54,7 @@ fn export(kernel: FakeKernel, options: Options) -> Exported {
         ledger_opens_later: false,
         origin,
         seed: 1,
-        probes_in_flight_limit: 10,
+        probe_limit: crate::model::ProbeLimit::at(10),
         wires_limit: 10,
     };
     let (handle, requests) = Handle::new();

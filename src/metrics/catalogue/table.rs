@@ -168,6 +168,9 @@ catalogue! {
         "Failed attempts; a row appears at the first failure of its reason", "probes";
     CHECK_INCONCLUSIVE: Counter, "lvs_check_inconclusive_total", &["virtual_server", "reason"], One, Stable,
         "Attempts that the agent itself could not carry out; they move no verdict", "probes";
+    CHECK_CONNECTIONS: Counter, "lvs_check_connections_total", &["virtual_server", "connection"], One, Stable,
+        "Probes of checks that keep connections, by what they went over: fresh, reused, replaced (the server had closed the kept one)",
+        "probes";
     CHECK_CONSECUTIVE_FAILURES: Gauge, "lvs_check_consecutive_failures", RK, One, Stable,
         "Failures in a row", "health";
     CHECK_CONSECUTIVE_SUCCESSES: Gauge, "lvs_check_consecutive_successes", RK, One, Stable,

@@ -162,6 +162,31 @@ fn what_stays_on_this_host_is_left_alone() {
 }
 
 #[test]
+fn a_choice_that_has_changed_since_is_noticed_and_asked_for_anew() {
+    let sources = Sources::new(Clock::start());
+    sources.set_virtual_addresses(set(&["10.0.0.100"]));
+    // Nobody listens there, and nothing is sent.
+    let peer = "127.0.0.1:9".parse().unwrap();
+    let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
+    assert_eq!(sources.bind(&socket, peer, None), Ok(()));
+    assert_eq!(sources.own().drain().map(|(key, _)| key).collect::<Vec<_>>(), [(ip("127.0.0.1"), None)]);
+
+    let (server, now) = (ip("10.0.0.21"), sources.clock.mono());
+    for mark in [None, Some(7)] {
+        sources.own().insert((server, mark), now);
+    }
+    assert_eq!(sources.left_from(ip("10.0.0.11"), server, None), Ok(()));
+    assert_eq!(sources.own().len(), 2);
+    let stop = sources.left_from(ip("10.0.0.100"), server, None).unwrap_err();
+    let Stop::Local(LocalReason::LocalError, detail) = stop else { panic!("{stop:?}") };
+    assert!(detail.contains("begun to send from 10.0.0.100"), "{detail}");
+    assert_eq!(sources.own().keys().collect::<Vec<_>>(), [&(server, Some(7))]);
+    // Other virtual addresses, other choices.
+    sources.set_virtual_addresses(set(&["10.0.0.100", "10.0.0.101"]));
+    assert!(sources.own().is_empty());
+}
+
+#[test]
 fn the_longest_detail_is_not_cut() {
     let long = "2001:1111:2222:3333:4444:5555:6666:7777";
     let peer = SocketAddr::new(ip(long), 80);

@@ -74,7 +74,7 @@ async fn headers_of_the_check_override_ours() {
 #[test]
 fn the_default_host_leaves_the_schemes_port_out() {
     let host = |addr: &str, port, tls| {
-        let request = request(&get(), addr.parse().unwrap(), port, tls).unwrap();
+        let request = request(&get(), addr.parse().unwrap(), port, tls, false).unwrap();
         request.headers()["host"].to_str().unwrap().to_owned()
     };
     assert_eq!(host("10.0.0.1", 80, false), "10.0.0.1");
@@ -337,7 +337,7 @@ async fn an_alert_says_more_than_the_reset_that_follows_it() {
     }
     let mut trace = Trace::begin(Clock::start());
     let options = get();
-    let request = request(&options, "127.0.0.1".parse().unwrap(), 443, true).unwrap();
+    let request = request(&options, "127.0.0.1".parse().unwrap(), 443, true, false).unwrap();
     let ended = exchange(&mut Rejected { written: false }, request, &options, &mut trace).await;
     assert_eq!(ended, Err(Stop::fail(FailReason::TlsHandshake, "the server wants a client certificate")));
 }
@@ -383,7 +383,7 @@ proptest! {
             theirs.write_all(&bytes).await.unwrap();
             theirs.shutdown().await.unwrap();
             let mut trace = Trace::begin(Clock::start());
-            let request = request(&options, "127.0.0.1".parse().unwrap(), 80, false).unwrap();
+            let request = request(&options, "127.0.0.1".parse().unwrap(), 80, false, false).unwrap();
             exchange(&mut ours, request, &options, &mut trace).await
         });
         match ended {

@@ -28,7 +28,8 @@ async fn close_fin_stays_orderly_over_a_banner() {
     let mut server = Server::start(banner("SSH-2.0-x\r\n")).await;
     let mut target = target(server.addr, CheckKind::Tcp);
     spec(&mut target).close = Close::Fin;
-    let stream = Dial::prepare(&target, &Sources::new(Clock::start())).unwrap().connect().await.unwrap();
+    let stream =
+        Dial::prepare(&target, &Arc::new(Sources::new(Clock::start()))).unwrap().connect().await.unwrap();
     // Unread bytes would turn the FIN into a RST.
     stream.readable().await.unwrap();
     tcp::close(stream, Close::Fin);

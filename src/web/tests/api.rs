@@ -32,6 +32,7 @@ fn report() -> ProbeReport {
             transfer: None,
             total: Duration::from_millis(3),
         },
+        connected: None,
         http_status: Some(503),
         chain: None,
         detail: "503 is not in 200-299".to_owned(),

@@ -214,6 +214,11 @@ fn shop(web: &Arc<Check>, port: &Arc<Check>) -> (VirtualServer, ServiceView) {
         weight_changes: BTreeMap::from([(Direction::Drain, 4), (Direction::Restore, 3)]),
         weight_changes_held: BTreeMap::from([(HeldReason::Floor, 1), (HeldReason::StaleSnapshot, 2)]),
         inconclusive: BTreeMap::from([(LocalReason::Late, 6)]),
+        connections: BTreeMap::from([
+            (Connected::Fresh, 12),
+            (Connected::Reused, 108),
+            (Connected::Replaced, 2),
+        ]),
         durations: BTreeMap::from([
             (Phase::Connect, histogram(&[300, 400, 90_000])),
             (Phase::Processing, histogram(&[2_000])),

@@ -100,6 +100,7 @@ pub fn http_options() -> HttpOptions {
         headers: Vec::new(),
         status: vec![(200, 299)],
         body: BodyMatch::Any,
+        fresh_every: None,
     }
 }
 
@@ -142,6 +143,7 @@ pub fn managed(mode: Mode, checks: &[Arc<Check>]) -> ManagedView {
         weight_changes: BTreeMap::new(),
         weight_changes_held: BTreeMap::new(),
         inconclusive: BTreeMap::new(),
+        connections: BTreeMap::new(),
         durations: phases.map(|phase| (*phase, Histogram::default())).collect(),
         checks: checks.to_vec(),
         real_servers: Vec::new(),
