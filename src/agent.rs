@@ -6,8 +6,10 @@
 mod handle;
 mod log;
 mod state;
+mod tasks;
 
 use std::collections::BTreeMap;
+use std::io;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
@@ -16,13 +18,14 @@ use tokio::task::AbortHandle;
 
 pub use handle::*;
 pub use state::State;
+use tasks::{TableJob, follow_addresses, spawn_table};
 
 use crate::addresses::Watcher;
 use crate::failpoint::{self, Point};
 use crate::ipvs::Table;
 use crate::log_lines::together;
 use crate::logic::{Command, Controller, Event, Start, TargetId, WireId};
-use crate::model::{HandDone, HandRefused, Mono, ReadFailure, Target, View, WeightChange, WireEnd};
+use crate::model::{HandDone, HandRefused, Mono, ReadFailure, Target, View, WireEnd};
 use crate::os::{self, Clock};
 use crate::probe::{Engine, Prober};
 
@@ -31,7 +34,7 @@ use crate::probe::{Engine, Prober};
 const STOP_GRACE: Duration = Duration::from_secs(5);
 
 /// What is due within one of these begins together: to be woken costs as much as a probe.
-const SLOT: Duration = Duration::from_millis(5);
+const SLOT: Duration = Duration::from_millis(10);
 /// How long a view is shown to those who ask while it is still being shown to others.
 const VIEW_SHARED: Duration = Duration::from_millis(200);
 
@@ -55,8 +58,23 @@ pub enum Ended {
     /// The very first read was refused: going on would only pretend to manage anything.
     #[error(transparent)]
     NoPermission(ReadFailure),
-    #[error("starting the threads that probe failed: {0}")]
+    #[error("starting the threads for probes and the table failed: {0}")]
     NoThreads(String),
+}
+
+/// [`run`] on a thread and a runtime of its own: the loop is woken hundreds of times a second, which scrapes are neither
+/// to delay nor to make dearer.
+pub fn start(parts: Parts) -> io::Result<oneshot::Receiver<Ended>> {
+    let (tell, ended) = oneshot::channel();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    std::thread::Builder::new().name("agent".to_owned()).spawn(move || {
+        let ended = runtime.block_on(run(parts));
+        // Waits for a ledger that is just being saved.
+        drop(runtime);
+        // Whoever wanted to know has ended.
+        let _ = tell.send(ended);
+    })?;
+    Ok(ended)
 }
 
 /// Runs until [`Request::Stop`], or until it is clear that it may not do its work.
@@ -66,16 +84,16 @@ pub async fn run(parts: Parts) -> Ended {
     // One message at most for the table, the ledger and the addresses each; those of tripwires come on
     // top, and whoever finds it full waits.
     let (events, mut inbox) = mpsc::channel(64);
-    let (engine, mut probed) =
-        match Engine::start(&prober, os::probing_threads(), start.probe_limit.in_flight) {
-            Ok(started) => started,
-            Err(error) => return Ended::NoThreads(error.to_string()),
-        };
+    let engine = Engine::start(&prober, os::probing_threads(), start.probe_limit.in_flight);
+    let ((engine, mut probed), table) = match (engine, spawn_table(table, events.clone())) {
+        (Ok(engine), Ok(table)) => (engine, table),
+        (Err(error), _) | (Ok(_), Err(error)) => return Ended::NoThreads(error.to_string()),
+    };
     if let Some(watcher) = addresses {
-        spawn_watcher(watcher, events.clone());
+        follow_addresses(watcher, events.clone());
     }
     let mut shell = Shell {
-        table: spawn_table(table, events.clone()),
+        table,
         events,
         prober,
         engine,
@@ -153,11 +171,6 @@ struct Shell {
     /// Who waits for the answer to a request by hand.
     hands: BTreeMap<u64, oneshot::Sender<Result<Vec<HandDone>, HandRefused>>>,
     hands_asked: u64,
-}
-
-enum TableJob {
-    Read,
-    Set(Vec<WeightChange>),
 }
 
 impl Shell {
@@ -345,44 +358,6 @@ pub async fn probe_by_hand(
     done
 }
 
-/// The task that follows the machine's addresses.
-fn spawn_watcher(mut watcher: Watcher, events: mpsc::Sender<Event>) {
-    tokio::spawn(async move {
-        loop {
-            let addresses = watcher.next().await;
-            if events.send(Event::Addresses(addresses)).await.is_err() {
-                return;
-            }
-        }
-    });
-}
-
-/// The thread that owns the table: it has one call under way at a time, for as long as the agent lives.
-/// The kernel works inside the system calls, behind locks that others hold: a thread of its own keeps
-/// the runtime's for probes and scrapes.
-fn spawn_table(mut table: Table, events: mpsc::Sender<Event>) -> mpsc::Sender<TableJob> {
-    let (jobs, mut queue) = mpsc::channel(4);
-    let work = async move {
-        while let Some(job) = queue.recv().await {
-            let event = match job {
-                TableJob::Read => Event::TableRead(table.snapshot().await),
-                TableJob::Set(changes) => {
-                    failpoint::reach(Point::BeforeWrite);
-                    let report = table.set_weights(&changes).await;
-                    failpoint::reach(Point::AfterReadBack);
-                    Event::WeightsSet(report)
-                }
-            };
-            if events.send(event).await.is_err() {
-                return;
-            }
-        }
-    };
-    let runtime = tokio::runtime::Handle::current();
-    std::thread::spawn(move || runtime.block_on(work));
-    jobs
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -392,7 +367,7 @@ mod tests {
     #[test]
     fn what_is_due_waits_for_the_end_of_its_slot() {
         let at = |us| Mono::from_start(Duration::from_micros(us));
-        for (due, begins) in [(0, 0), (1, 5000), (4999, 5000), (5000, 5000), (5001, 10_000)] {
+        for (due, begins) in [(0, 0), (1, 10_000), (9999, 10_000), (10_000, 10_000), (10_001, 20_000)] {
             assert_eq!(end_of_slot(at(due)), at(begins), "{due} us");
         }
     }

@@ -83,6 +83,9 @@ pub fn raise_open_files() -> io::Result<u64> {
 
 /// How many threads probe: no more than there are processors, and the rest of the agent needs little.
 pub fn probing_threads() -> usize {
+    if let Some(n) = std::env::var("LVX_THREADS").ok().and_then(|v| v.parse().ok()) {
+        return n;
+    }
     std::thread::available_parallelism().map_or(1, usize::from).clamp(1, MOST_PROBING_THREADS)
 }
 

@@ -4,6 +4,7 @@
 //! and one deadline runs over connect, handshake, request and answer. What the agent could not try
 //! is `Inconclusive`, never a failure of the server.
 
+mod chunked;
 mod dialogue;
 mod dns;
 mod engine;
@@ -11,6 +12,7 @@ mod engine;
 pub mod fixtures;
 mod grpc;
 mod http;
+mod http1;
 mod http2;
 mod kept;
 mod meter;
@@ -185,8 +187,8 @@ enum Protocol<'a> {
     Dialogue(&'a Dialogue),
     Dns(&'a DnsOptions),
     Tls(Session),
-    Http(http::ProbeRequest, &'a HttpOptions),
-    Https(Session, http::ProbeRequest, &'a HttpOptions),
+    Http(http1::Request, &'a HttpOptions),
+    Https(Session, http1::Request, &'a HttpOptions),
     Http2(Option<Session>, Box<http2::Asked<'a>>),
 }
 
@@ -237,12 +239,12 @@ impl Attempt<'_> {
 
 async fn probe_http(
     mut stream: TcpStream,
-    request: http::ProbeRequest,
+    request: http1::Request,
     options: &HttpOptions,
     close: Close,
     trace: &mut Trace,
 ) -> Result<String, Stop> {
-    let answer = http::exchange(&mut stream, request, options, trace).await;
+    let answer = http1::exchange(&mut stream, &request, options, trace).await;
     kept::leave(stream, close, trace).await;
     answer
 }
@@ -250,13 +252,13 @@ async fn probe_http(
 async fn probe_https(
     stream: TcpStream,
     session: Session,
-    request: http::ProbeRequest,
+    request: http1::Request,
     options: &HttpOptions,
     close: Close,
     trace: &mut Trace,
 ) -> Result<String, Stop> {
     let mut stream = tls::handshake(session, stream, close, trace).await?;
-    let answer = http::exchange(&mut stream, request, options, trace).await;
+    let answer = http1::exchange(&mut stream, &request, options, trace).await;
     kept::leave(stream, close, trace).await;
     answer
 }

@@ -227,7 +227,8 @@ pub async fn serve(
     let state = agent::State::new(config.settings.state_directory.clone(), state);
     let addresses = table.is_of_this_machine().then(Watcher::machine);
     let parts = Parts { clock, start, table, prober, addresses, state, requests };
-    let mut agent = tokio::spawn(agent::run(parts));
+    let mut agent = agent::start(parts)
+        .map_err(|e| Failure::new(exit::FAILURE, format!("starting the agent's thread failed: {e}")))?;
     say_started(&config, &listening, announce);
     os::notify(NotifyState::Ready);
 

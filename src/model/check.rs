@@ -124,6 +124,17 @@ impl CheckKind {
         }
     }
 
+    pub fn by_tls(&self) -> bool {
+        match self {
+            CheckKind::Tls(_) | CheckKind::Https(..) | CheckKind::Grpcs(..) => true,
+            CheckKind::Tcp
+            | CheckKind::Dialogue(_)
+            | CheckKind::Dns(_)
+            | CheckKind::Http(_)
+            | CheckKind::Grpc(_) => false,
+        }
+    }
+
     pub fn phases(&self) -> &'static [Phase] {
         match self {
             CheckKind::Tcp => &[Phase::Connect, Phase::Total],

@@ -6,16 +6,26 @@
 use std::collections::HashMap;
 use std::io;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use tokio::sync::mpsc;
 
 use super::Prober;
 use super::kept::Kept;
-use crate::model::{Mono, ProbeReport, Target};
+use crate::model::{Mono, Outcome, ProbeReport, Target};
 
 /// As many beginnings or ends are handled at one time.
 const BATCH: usize = 256;
+/// So long a pass may wait for others to be reported with.
+const PATIENCE: Duration = Duration::from_millis(4);
+/// While so many probes are under way in a thread, it lets answers gather for this long before it looks: to be woken
+/// for each costs more than the answer, and what it measures is at most so much too long.
+const MANY: usize = 16;
+const GATHER: Duration = Duration::from_micros(500);
+/// A thread has so many targets without TLS before the next one gets any. They share its wakings; half of its
+/// time is enough to probe them once a second.
+const PLAIN_TARGETS: u64 = 6000;
 /// How often a thread looks for what is kept of targets that are gone.
 const SWEEP: Duration = Duration::from_secs(60);
 
@@ -45,9 +55,17 @@ impl Engine {
     ) -> io::Result<(Engine, mpsc::Receiver<Vec<Ended>>)> {
         let (ended, reports) = mpsc::channel(room.max(1));
         let start = |n| {
-            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+            let under_way = Arc::new(AtomicUsize::new(0));
+            let watched = Arc::clone(&under_way);
+            let gather = move || {
+                if watched.load(Ordering::Relaxed) >= MANY {
+                    std::thread::sleep(GATHER);
+                }
+            };
+            let mut builder = tokio::runtime::Builder::new_current_thread();
+            let runtime = builder.enable_all().on_thread_park(gather).build()?;
             let (jobs, queue) = mpsc::unbounded_channel();
-            let work = work(Arc::new(prober.clone()), queue, ended.clone());
+            let work = work(Arc::new(prober.clone()), queue, ended.clone(), under_way);
             std::thread::Builder::new().name(format!("probe-{n}")).spawn(move || runtime.block_on(work))?;
             Ok(jobs)
         };
@@ -57,7 +75,8 @@ impl Engine {
 
     /// Begins a probe; one at a time for each id.
     pub fn probe(&self, id: u64, target: Arc<Target>) {
-        let at = usize::try_from(id % self.threads.len() as u64).unwrap_or(0);
+        let turn = if target.spec.kind.by_tls() { id } else { id / PLAIN_TARGETS };
+        let at = usize::try_from(turn % self.threads.len() as u64).unwrap_or(0);
         if self.threads[at].send(Job { id, target }).is_err() {
             tracing::error!("a probing thread has ended");
         }
@@ -75,30 +94,32 @@ async fn work(
     prober: Arc<Prober>,
     mut jobs: mpsc::UnboundedReceiver<Job>,
     reports: mpsc::Sender<Vec<Ended>>,
+    under_way: Arc<AtomicUsize>,
 ) {
     let (done, mut results) = mpsc::unbounded_channel();
     let (mut starting, mut finished) = (Vec::with_capacity(BATCH), Vec::with_capacity(BATCH));
     let mut kept: HashMap<u64, (Kept, Mono)> = HashMap::new();
     let mut swept = prober.clock.mono();
+    let mut ready = Ready::default();
     loop {
         tokio::select! {
             _ = results.recv_many(&mut finished, BATCH) => {
-                let mut batch = Vec::with_capacity(finished.len());
+                let others = under_way.fetch_sub(finished.len(), Ordering::Relaxed) - finished.len();
                 for Done { ended, kept: line, again_by } in finished.drain(..) {
                     if let Some(line) = line {
                         kept.insert(ended.id, (line, again_by));
                     }
-                    batch.push(ended);
+                    ready.add(ended, prober.clock.mono());
                 }
-                // Whoever wanted them has ended.
-                if reports.send(batch).await.is_err() {
-                    return;
+                if others == 0 {
+                    ready.at_once();
                 }
             }
             taken = jobs.recv_many(&mut starting, BATCH) => {
                 if taken == 0 {
                     return;
                 }
+                under_way.fetch_add(taken, Ordering::Relaxed);
                 for Job { id, target } in starting.drain(..) {
                     let line = target.spec.kind.fresh_every().map(|_| {
                         kept.remove(&id).map_or_else(|| Kept::beginning_at(id), |(kept, _)| kept)
@@ -111,7 +132,45 @@ async fn work(
                     kept.retain(|_, (_, again_by)| *again_by >= now);
                 }
             }
+            () = tokio::time::sleep_until(prober.instant(ready.by)), if !ready.ended.is_empty() => {}
         }
+        // Whoever wanted them has ended.
+        if ready.by <= prober.clock.mono()
+            && !ready.ended.is_empty()
+            && reports.send(ready.take()).await.is_err()
+        {
+            return;
+        }
+    }
+}
+
+/// Reports on their way out. To hand one over wakes a thread, which costs as much as a third of a probe: passes wait
+/// a moment for others. What did not pass waits for nothing, and nothing waits where no other probe is under way.
+#[derive(Default)]
+struct Ready {
+    ended: Vec<Ended>,
+    by: Mono,
+}
+
+impl Ready {
+    fn add(&mut self, ended: Ended, now: Mono) {
+        if self.ended.is_empty() {
+            self.by = now + PATIENCE;
+        }
+        let passed = ended.report.outcome == Outcome::Pass;
+        self.ended.push(ended);
+        if !passed || self.ended.len() >= BATCH {
+            self.at_once();
+        }
+    }
+
+    fn at_once(&mut self) {
+        self.by = Mono::default();
+    }
+
+    fn take(&mut self) -> Vec<Ended> {
+        let room = self.ended.len();
+        std::mem::replace(&mut self.ended, Vec::with_capacity(room))
     }
 }
 

@@ -1,70 +1,113 @@
-//! One HTTP/1.1 exchange over a stream of ours.
+//! An http check's request, and what its answer is judged by, in whichever version it goes over the wire.
 //!
-//! hyper parses, within limits on every part of an answer; its connection is driven by the same
-//! task. A redirect is an answer like any other. The body is read to its end or to
-//! [`BODY_LIMIT_BYTES`] even where nothing is looked for in it, so that an answer that breaks off
-//! is seen; what lies beyond is never read. A server that closes too early gave a bad response; only
-//! RST is `reset`.
+//! A redirect is an answer like any other. The body is read to its end or to [`BODY_LIMIT_BYTES`] even where
+//! nothing is looked for in it, so that an answer that breaks off is seen; what lies beyond is never read.
+//! A server that closes too early gave a bad response; only RST is `reset`.
 
-use std::future::poll_fn;
 use std::net::IpAddr;
-use std::pin::{Pin, pin};
-use std::task::Poll;
 
-use bytes::Bytes;
-use http::header::{CONNECTION, HOST, HeaderMap, HeaderName, HeaderValue, LOCATION, USER_AGENT};
+use http::header::{CONNECTION, CONTENT_LENGTH, HOST, HeaderName, HeaderValue, LOCATION, USER_AGENT};
 use http::response::Parts;
-use http::{Method, Request, Response, StatusCode, Uri};
-use http_body_util::{BodyExt, Empty};
-use hyper::body::Incoming;
-use hyper::client::conn::http1;
-use hyper_util::rt::TokioIo;
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use http::{Method, StatusCode};
 
-use super::meter::{Meter, Metered};
+use super::http1;
 use super::reason::Stop;
-use super::{Trace, tls};
 use crate::model::{BodyMatch, DestKey, FailReason, HttpOptions};
 
 /// As much of a body is read and searched.
 pub(super) const BODY_LIMIT_BYTES: usize = 64 * 1024;
-/// An answer's head (hyper's own limit of 100 header lines holds beside it), and its trailers.
+/// An answer's head.
 pub(super) const HEAD_LIMIT_BYTES: usize = 16 * 1024;
 
 pub(super) const AGENT: &str = concat!("lvs-agent/", env!("CARGO_PKG_VERSION"));
 
-pub(super) type ProbeRequest = Request<Empty<Bytes>>;
-
-/// The request of a check. `Host`, `User-Agent` and `Connection: close` give way to the check's
-/// own headers; without the last of them the server may keep the connection.
+/// The request of a check, for HTTP/1.1.
 pub(super) fn request(
     options: &HttpOptions,
     addr: IpAddr,
     port: u16,
     tls: bool,
     keep: bool,
-) -> Result<ProbeRequest, Stop> {
-    let unusable = |what: &str, value: &str| Stop::local(format!("{what} `{value}` cannot be sent"));
-    let method =
-        Method::from_bytes(options.method.as_bytes()).map_err(|_| unusable("method", &options.method))?;
-    let uri = Uri::try_from(options.path.as_str()).map_err(|_| unusable("path", &options.path))?;
-    let mut headers = HeaderMap::with_capacity(3 + options.headers.len());
+) -> Result<http1::Request, Stop> {
+    let (method, path) = method_and_path(options)?;
+    let mut bytes = Vec::with_capacity(256);
+    for part in [method.as_str(), " ", path, " HTTP/1.1\r\n"] {
+        bytes.extend_from_slice(part.as_bytes());
+    }
+    headers(options, addr, port, tls, keep, |name, value| {
+        // As it goes over the wire in every version.
+        bytes.extend(name.bytes().map(|b| b.to_ascii_lowercase()));
+        for part in [": ", value, "\r\n"] {
+            bytes.extend_from_slice(part.as_bytes());
+        }
+    })?;
+    bytes.extend_from_slice(b"\r\n");
+    Ok(http1::Request { bytes, head_only: method == Method::HEAD })
+}
+
+pub(super) fn method_and_path(options: &HttpOptions) -> Result<(Method, &str), Stop> {
+    let (method, path) = (&options.method, &options.path);
+    if path.is_empty() || !path.bytes().all(|b| b.is_ascii_graphic()) {
+        return Err(unusable("path", path));
+    }
+    let method = Method::from_bytes(method.as_bytes()).map_err(|_| unusable("method", method))?;
+    Ok((method, path))
+}
+
+pub(super) fn unusable(what: &str, value: &str) -> Stop {
+    Stop::local(format!("{what} `{value}` cannot be sent"))
+}
+
+/// All headers of a request, each fit to be sent. `host`, `user-agent` and `connection: close` give way to the
+/// check's own; without the last of them the server may keep the connection.
+pub(super) fn headers(
+    options: &HttpOptions,
+    addr: IpAddr,
+    port: u16,
+    tls: bool,
+    keep: bool,
+    mut put: impl FnMut(&str, &str),
+) -> Result<(), Stop> {
     for (name, value) in &options.headers {
-        let name = HeaderName::try_from(name).map_err(|_| unusable("header", name))?;
-        let value = HeaderValue::try_from(value).map_err(|_| unusable(name.as_str(), value))?;
-        headers.append(name, value);
+        if !is_token(name) {
+            return Err(unusable("header", name));
+        }
+        if !is_field_value(value) {
+            return Err(unusable(name, value));
+        }
+        put(name, value);
     }
-    if !headers.contains_key(HOST) {
-        let host = options.host.clone().unwrap_or_else(|| default_host(addr, port, tls));
-        headers.insert(HOST, HeaderValue::try_from(&host).map_err(|_| unusable("host", &host))?);
+    let missing = |wanted: &HeaderName| {
+        !options.headers.iter().any(|(name, _)| name.eq_ignore_ascii_case(wanted.as_str()))
+    };
+    if missing(&HOST) {
+        match &options.host {
+            Some(host) if is_field_value(host) => put(HOST.as_str(), host),
+            Some(host) => return Err(unusable("host", host)),
+            None => put(HOST.as_str(), &default_host(addr, port, tls)),
+        }
     }
-    headers.entry(USER_AGENT).or_insert(HeaderValue::from_static(AGENT));
-    if !keep {
-        headers.entry(CONNECTION).or_insert(HeaderValue::from_static("close"));
+    if missing(&USER_AGENT) {
+        put(USER_AGENT.as_str(), AGENT);
     }
-    let mut request = Request::new(Empty::new());
-    (*request.method_mut(), *request.uri_mut(), *request.headers_mut()) = (method, uri, headers);
-    Ok(request)
+    if !keep && missing(&CONNECTION) {
+        put(CONNECTION.as_str(), "close");
+    }
+    // A method that usually has a body says that there is none (RFC 9110, 8.6).
+    if matches!(options.method.as_str(), "POST" | "PUT" | "PATCH") && missing(&CONTENT_LENGTH) {
+        put(CONTENT_LENGTH.as_str(), "0");
+    }
+    Ok(())
+}
+
+/// RFC 9110, 5.6.2.
+fn is_token(text: &str) -> bool {
+    !text.is_empty() && text.bytes().all(|b| b.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&b))
+}
+
+/// RFC 9110, 5.5.
+fn is_field_value(text: &str) -> bool {
+    text.bytes().all(|b| b == b'\t' || (b >= b' ' && b != 0x7f))
 }
 
 /// The probed address, with its port unless it is the scheme's own (RFC 9110, 4.2).
@@ -76,92 +119,25 @@ pub(super) fn default_host(addr: IpAddr, port: u16, tls: bool) -> String {
     }
 }
 
-/// Sends the request, judges the answer; a pass says what came back.
-pub(super) async fn exchange<S>(
-    stream: &mut S,
-    request: ProbeRequest,
-    options: &HttpOptions,
-    trace: &mut Trace,
-) -> Result<String, Stop>
-where
-    S: AsyncRead + AsyncWrite + Unpin,
-{
-    let meter = Meter::new(trace.clock);
-    let io = TokioIo::new(Metered::new(&mut *stream, &meter));
-    let ended = match builder().handshake::<_, Empty<Bytes>>(io).await {
-        Ok((mut sender, connection)) => {
-            let answer = async {
-                let response = sender.send_request(request).await?;
-                trace.http_status = Some(response.status().as_u16());
-                trace.phases.processing = meter.head_is_done();
-                let judged = judge(response, options).await;
-                // hyper takes another request only over a connection that has nothing more to say, and that
-                // neither side's version or headers close.
-                if options.fresh_every.is_some() && judged.is_ok() {
-                    trace.reusable = sender.ready().await.is_ok();
-                }
-                judged
-            };
-            alongside(connection, answer).await
-        }
-        Err(error) => Err(Halt::Http(error)),
-    };
-    trace.phases.transfer = meter.transfer();
-    trace.received_bytes = meter.received_bytes();
-    match ended {
-        Ok(detail) => Ok(detail),
-        Err(Halt::Judged(stop)) => Err(stop),
-        Err(Halt::Http(error)) => Err(broken(stream, &meter, &error).await),
+/// What judges look at in the head of an answer of either version.
+pub(super) trait Head {
+    fn status(&self) -> StatusCode;
+    /// Of all headers of this name.
+    fn values(&self, name: &str) -> Vec<&[u8]>;
+}
+
+impl Head for Parts {
+    fn status(&self) -> StatusCode {
+        self.status
+    }
+
+    fn values(&self, name: &str) -> Vec<&[u8]> {
+        self.headers.get_all(name).iter().map(HeaderValue::as_bytes).collect()
     }
 }
 
-fn builder() -> http1::Builder {
-    let mut builder = http1::Builder::new();
-    builder.max_buf_size(HEAD_LIMIT_BYTES).max_header_size(HEAD_LIMIT_BYTES);
-    builder
-}
-
-/// Runs hyper's connection and our side of it in one task, until ours is done.
-async fn alongside<T>(connection: impl Future, ours: impl Future<Output = T>) -> T {
-    // Dropped once done, so that ours cannot wait for it for ever.
-    let mut connection = pin!(Some(connection));
-    let mut ours = pin!(ours);
-    poll_fn(|cx| {
-        if let Poll::Ready(output) = ours.as_mut().poll(cx) {
-            return Poll::Ready(output);
-        }
-        if let Some(running) = connection.as_mut().as_pin_mut() {
-            // What it ends with reaches ours through the channel between them.
-            if running.poll(cx).is_ready() {
-                connection.set(None);
-            }
-        }
-        ours.as_mut().poll(cx)
-    })
-    .await
-}
-
-/// Why an exchange stopped.
-enum Halt {
-    Judged(Stop),
-    Http(hyper::Error),
-}
-
-impl From<hyper::Error> for Halt {
-    fn from(error: hyper::Error) -> Halt {
-        Halt::Http(error)
-    }
-}
-
-async fn judge(response: Response<Incoming>, options: &HttpOptions) -> Result<String, Halt> {
-    let (head, incoming) = response.into_parts();
-    judge_head(&head, options).map_err(Halt::Judged)?;
-    let body = Body::read(incoming, keeps_body(options)).await?;
-    judge_body(&head, &body, options).map_err(Halt::Judged)
-}
-
-pub(super) fn judge_head(head: &Parts, options: &HttpOptions) -> Result<(), Stop> {
-    let status = head.status.as_u16();
+pub(super) fn judge_head(head: &impl Head, options: &HttpOptions) -> Result<(), Stop> {
+    let status = head.status().as_u16();
     if options.status.iter().any(|(low, high)| (*low..=*high).contains(&status)) {
         return Ok(());
     }
@@ -173,14 +149,14 @@ pub(super) fn keeps_body(options: &HttpOptions) -> bool {
     options.body != BodyMatch::Any
 }
 
-pub(super) fn judge_body(head: &Parts, body: &Body, options: &HttpOptions) -> Result<String, Stop> {
+pub(super) fn judge_body(head: &impl Head, body: &Body, options: &HttpOptions) -> Result<String, Stop> {
     let (found, wanted) = match &options.body {
         BodyMatch::Any => (true, ""),
         BodyMatch::Contains(text) => (contains(&body.bytes, text.as_bytes()), text.as_str()),
         BodyMatch::Regex(regex) => (regex.is_match(&body.bytes), regex.as_str()),
     };
     if found {
-        return Ok(format!("{}, {body}", status_text(head.status)));
+        return Ok(format!("{}, {body}", status_text(head.status())));
     }
     let text = if body.cut {
         format!(
@@ -204,10 +180,10 @@ pub(super) fn status_text(status: StatusCode) -> String {
 }
 
 /// "status 302 Found (Location: /login), wanted 200-299"
-fn bad_status(head: &Parts, options: &HttpOptions) -> String {
-    let location = match head.headers.get(LOCATION) {
-        Some(to) if head.status.is_redirection() => {
-            let to: String = String::from_utf8_lossy(to.as_bytes()).chars().take(100).collect();
+fn bad_status(head: &impl Head, options: &HttpOptions) -> String {
+    let location = match head.values(LOCATION.as_str()).first() {
+        Some(to) if head.status().is_redirection() => {
+            let to: String = String::from_utf8_lossy(to).chars().take(100).collect();
             format!(" (Location: {to})")
         }
         Some(_) | None => String::new(),
@@ -217,7 +193,7 @@ fn bad_status(head: &Parts, options: &HttpOptions) -> String {
         .iter()
         .map(|(low, high)| if low == high { low.to_string() } else { format!("{low}-{high}") })
         .collect();
-    format!("{}{location}, wanted {}", status_text(head.status), wanted.join(", "))
+    format!("{}{location}, wanted {}", status_text(head.status()), wanted.join(", "))
 }
 
 /// What was read of a body.
@@ -231,18 +207,6 @@ pub(super) struct Body {
 }
 
 impl Body {
-    async fn read(mut incoming: Incoming, keep: bool) -> Result<Body, hyper::Error> {
-        let mut body = Body::default();
-        while let Some(frame) = incoming.frame().await {
-            // Trailers end the body and say nothing of it.
-            let Ok(data) = frame?.into_data() else { continue };
-            if !body.take(&data, keep) {
-                break;
-            }
-        }
-        Ok(body)
-    }
-
     /// Adds what came; false: no more is to be read.
     pub fn take(&mut self, data: &[u8], keep: bool) -> bool {
         let room = BODY_LIMIT_BYTES - self.length;
@@ -263,52 +227,13 @@ impl std::fmt::Display for Body {
     }
 }
 
-/// The exchange broke.
-async fn broken<S>(stream: &mut S, meter: &Meter, error: &hyper::Error) -> Stop
-where
-    S: AsyncRead + Unpin,
-{
-    if let Some(fault) = stream_fault(stream, meter).await {
-        return fault;
-    }
-    if error.is_user() {
-        return Stop::local(format!("the request cannot be sent: {error}"));
-    }
-    if let Some(left) = left(meter) {
-        return left;
-    }
-    let text = match std::error::Error::source(error) {
-        Some(cause) => format!("not an HTTP/1.1 answer: {error}: {cause}"),
-        None => format!("not an HTTP/1.1 answer: {error}"),
-    };
-    Stop::fail(FailReason::BadResponse, text)
-}
-
-/// The stream's own error says more than the parser's, and an alert of the server that is still unread
-/// more than that.
-pub(super) async fn stream_fault<S>(stream: &mut S, meter: &Meter) -> Option<Stop>
-where
-    S: AsyncRead + Unpin,
-{
-    let fault = meter.take_fault()?;
-    let last_word = poll_fn(|cx| {
-        let mut scratch = [0; 256];
-        Poll::Ready(match Pin::new(&mut *stream).poll_read(cx, &mut ReadBuf::new(&mut scratch)) {
-            Poll::Ready(Err(error)) if tls::is_alert(&error) => Some(error),
-            Poll::Ready(_) | Poll::Pending => None,
-        })
-    });
-    Some(tls::stop(&last_word.await.unwrap_or(fault), super::Stage::Answer))
-}
-
 /// The server closed its side too early.
-pub(super) fn left(meter: &Meter) -> Option<Stop> {
-    let text = match meter.received_bytes() {
+pub(super) fn left(received_bytes: u64) -> Stop {
+    let text = match received_bytes {
         0 => "the server closed the connection without an answer".to_owned(),
-        received if meter.has_ended() => {
+        received => {
             format!("the server closed the connection in the middle of its answer, after {received} bytes")
         }
-        _ => return None,
     };
-    Some(Stop::fail(FailReason::BadResponse, text))
+    Stop::fail(FailReason::BadResponse, text)
 }

@@ -10,7 +10,7 @@ use std::net::IpAddr;
 use std::pin::pin;
 use std::task::Poll;
 
-use ::http::header::{CONNECTION, HOST, HeaderMap};
+use ::http::header::{CONNECTION, HOST, HeaderMap, HeaderName, HeaderValue};
 use ::http::response::Parts;
 use ::http::{Request, Uri, Version, uri};
 use bytes::Bytes;
@@ -18,7 +18,7 @@ use h2::client::{Builder, SendRequest};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 
-use super::http::{self, Body, HEAD_LIMIT_BYTES, judge_body, judge_head, keeps_body, left, stream_fault};
+use super::http::{self, Body, HEAD_LIMIT_BYTES, judge_body, judge_head, keeps_body, unusable};
 use super::meter::{Meter, Metered};
 use super::reason::Stop;
 use super::trust::{Alpn, Session};
@@ -38,13 +38,23 @@ pub(super) enum Asked<'a> {
 impl Asked<'_> {
     /// An http check's request, in this version.
     pub fn page(options: &HttpOptions, addr: IpAddr, port: u16, tls: bool) -> Result<Asked<'_>, Stop> {
-        let (mut head, _) = http::request(options, addr, port, tls, false)?.into_parts();
-        head.headers.remove(CONNECTION);
-        let host = head.headers.remove(HOST);
+        let (method, path) = http::method_and_path(options)?;
+        let mut request = Request::new(());
+        let mut unfit = Ok(());
+        http::headers(options, addr, port, tls, true, |name, value| {
+            match (HeaderName::try_from(name), HeaderValue::try_from(value)) {
+                (Ok(name), Ok(value)) => drop(request.headers_mut().append(name, value)),
+                (Ok(_), Err(_)) | (Err(_), _) => unfit = Err(unusable(name, value)),
+            }
+        })?;
+        unfit?;
+        request.headers_mut().remove(CONNECTION);
+        let host = request.headers_mut().remove(HOST);
         let authority = host.as_ref().map_or(&b""[..], |host| host.as_bytes());
-        head.uri = uri(tls, authority, head.uri.path_and_query().map_or("/", |path| path.as_str()))?;
-        head.version = Version::HTTP_2;
-        Ok(Asked::Page(Request::from_parts(head, ()), options))
+        *request.method_mut() = method;
+        *request.uri_mut() = uri(tls, authority, path)?;
+        *request.version_mut() = Version::HTTP_2;
+        Ok(Asked::Page(request, options))
     }
 
     pub fn health<'a>(options: &'a GrpcOptions, target: &Target, tls: bool) -> Result<Asked<'a>, Stop> {
@@ -125,7 +135,7 @@ pub(super) async fn exchange<S>(
 where
     S: AsyncRead + AsyncWrite + Unpin,
 {
-    let meter = Meter::new(trace.clock);
+    let meter = Meter::default();
     let sent = trace.clock.mono();
     let ended = match builder().handshake::<_, Bytes>(Metered::new(&mut *stream, &meter)).await {
         Ok((sender, connection)) => {
@@ -234,13 +244,12 @@ where
         let what = if error.is_go_away() { "ended the connection" } else { "reset the stream" };
         return Stop::fail(FailReason::BadResponse, format!("the server {what}: {error}"));
     }
-    if let Some(fault) = stream_fault(stream, meter).await {
-        return fault;
+    if let Some(fault) = meter.take_fault() {
+        return tls::last_word(stream, fault).await;
     }
-    if !error.is_library()
-        && let Some(left) = left(meter)
-    {
-        return left;
+    let received_bytes = meter.received_bytes();
+    if !error.is_library() && (received_bytes == 0 || meter.has_ended()) {
+        return http::left(received_bytes);
     }
     Stop::fail(FailReason::BadResponse, format!("not an HTTP/2 answer: {error}"))
 }

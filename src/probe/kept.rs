@@ -15,7 +15,7 @@ use tokio::net::TcpStream;
 use tokio_rustls::client::TlsStream;
 
 use super::reason::Stop;
-use super::{Prober, Trace, http, tcp, tls};
+use super::{Prober, Trace, http, http1, tcp, tls};
 use crate::model::{CheckKind, Close, Connected, HttpOptions, ProbeReport, Target};
 
 /// 408: the server has waited too long for a request on an idle connection, and closes it (RFC 9110, 15.5.9).
@@ -133,13 +133,13 @@ impl Stream {
 
     async fn exchange(
         &mut self,
-        request: http::ProbeRequest,
+        request: &http1::Request,
         options: &HttpOptions,
         trace: &mut Trace,
     ) -> Result<String, Stop> {
         match self {
-            Stream::Plain(stream) => Box::pin(http::exchange(stream, request, options, trace)).await,
-            Stream::Tls(stream) => Box::pin(http::exchange(&mut **stream, request, options, trace)).await,
+            Stream::Plain(stream) => Box::pin(http1::exchange(stream, request, options, trace)).await,
+            Stream::Tls(stream) => Box::pin(http1::exchange(&mut **stream, request, options, trace)).await,
         }
     }
 }
@@ -186,7 +186,7 @@ impl Prober {
         let deadline = trace.started + timeout;
         let ended = match http::request(options, target.addr.addr, target.port, tls, true) {
             Ok(request) => {
-                let attempt = line.stream.exchange(request, options, &mut trace);
+                let attempt = line.stream.exchange(&request, options, &mut trace);
                 self.watched(pin!(attempt), deadline, timeout).await
             }
             Err(stop) => Ok(Err(stop)),

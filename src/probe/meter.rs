@@ -1,37 +1,30 @@
-//! A stream that notes when bytes pass, counts them, and keeps the error that hyper would wrap.
+//! A stream that counts the bytes that pass, limits them, and keeps the error that h2 would wrap.
 
 use std::io;
 use std::pin::Pin;
 use std::sync::{Mutex, PoisonError};
 use std::task::{Context, Poll, ready};
-use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-use crate::model::Mono;
-use crate::os::Clock;
-
 /// All that comes before the answer's head is complete: the head, any number of 1xx answers before
-/// it (hyper swallows them without end), and what the last reads held of the body.
+/// it, and what the last reads held of the body.
 pub(super) const BEFORE_BODY_LIMIT_BYTES: u64 = 64 * 1024;
-/// The whole answer: a body within its limit and a generous framing. hyper accepts chunks of one
-/// byte and zeros without end in front of a chunk's size.
+/// The whole answer: a body within its limit and a generous framing, such as chunks of one byte.
 pub(super) const ANSWER_LIMIT_BYTES: u64 = 1024 * 1024;
 
 /// "HTTP/"
 const BEGINNING_BYTES: usize = 5;
 
-/// What passed. Shared with the stream inside hyper's connection; never contended, for both are
+/// What passed. Shared with the stream inside h2's connection; never contended, for both are
 /// polled by one task.
+#[derive(Default)]
 pub(super) struct Meter {
-    clock: Clock,
     seen: Mutex<Seen>,
 }
 
 #[derive(Default)]
 struct Seen {
-    written: Option<Mono>,
-    first_byte: Option<Mono>,
     received_bytes: u64,
     head_done: bool,
     ended: bool,
@@ -41,15 +34,9 @@ struct Seen {
 }
 
 impl Meter {
-    pub fn new(clock: Clock) -> Meter {
-        Meter { clock, seen: Mutex::default() }
-    }
-
-    /// The answer's head is whole. Processing: from the request's last byte to the answer's first.
-    pub fn head_is_done(&self) -> Option<Duration> {
-        let mut seen = self.seen();
-        seen.head_done = true;
-        seen.written.zip(seen.first_byte).map(|(written, first)| first.since(written))
+    /// The answer's head is whole.
+    pub fn head_is_done(&self) {
+        self.seen().head_done = true;
     }
 
     pub fn received_bytes(&self) -> u64 {
@@ -71,12 +58,6 @@ impl Meter {
         self.seen().fault.take()
     }
 
-    /// From the answer's first byte to now.
-    pub fn transfer(&self) -> Option<Duration> {
-        let now = self.clock.mono();
-        self.seen().first_byte.map(|first| now.since(first))
-    }
-
     fn seen(&self) -> std::sync::MutexGuard<'_, Seen> {
         self.seen.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -95,7 +76,6 @@ impl Meter {
     }
 
     fn received(&self, bytes: &[u8]) {
-        let now = self.clock.mono();
         let mut seen = self.seen();
         if bytes.is_empty() {
             seen.ended = true;
@@ -106,18 +86,9 @@ impl Meter {
             *kept = *byte;
         }
         seen.received_bytes += bytes.len() as u64;
-        seen.first_byte.get_or_insert(now);
     }
 
-    fn wrote(&self) {
-        let now = self.clock.mono();
-        let mut seen = self.seen();
-        if seen.first_byte.is_none() {
-            seen.written = Some(now);
-        }
-    }
-
-    /// Keeps the error; hyper gets one of its kind.
+    /// Keeps the error; h2 gets one of its kind.
     fn fault(&self, error: io::Error) -> io::Error {
         let kind = error.kind();
         self.seen().fault.get_or_insert(error);
@@ -165,7 +136,6 @@ impl<S: AsyncRead + Unpin> AsyncRead for Metered<'_, S> {
 impl<S: AsyncWrite + Unpin> AsyncWrite for Metered<'_, S> {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
         let written = ready!(Pin::new(&mut *self.stream).poll_write(cx, buf));
-        self.meter.wrote();
         Poll::Ready(written.map_err(|e| self.meter.fault(e)))
     }
 
@@ -174,7 +144,7 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Metered<'_, S> {
         Poll::Ready(flushed.map_err(|e| self.meter.fault(e)))
     }
 
-    /// How the connection ends is the check's `close`, not hyper's.
+    /// How the connection ends is the check's `close`, not h2's.
     fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
         Poll::Ready(Ok(()))
     }

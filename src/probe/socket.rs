@@ -120,28 +120,33 @@ fn tcp_options(socket: &Socket, spec: &CheckSpec) -> Result<(), Stop> {
     // Whatever cuts a probe off (a time-out above all) ends it with RST: an orphaned FIN would
     // be retransmitted for minutes. An orderly close lifts this (`tcp::close`).
     option("SO_LINGER", socket.set_linger(Some(Duration::ZERO)))?;
-    match spec.kind {
-        CheckKind::Tcp if spec.proxy_protocol.is_none() => {
-            if spec.close == Close::Rst {
-                // Delays the ACK that would complete the handshake (tcp_rcv_synsent_state_process
-                // in net/ipv4/tcp_input.c), so that the RST leaves in its place and the server's
-                // application never sees the connection.
-                option("TCP_QUICKACK", socket.set_tcp_quickack(false))?;
-            }
-        }
-        CheckKind::Tcp
-        | CheckKind::Dialogue(_)
-        | CheckKind::Dns(_)
-        | CheckKind::Tls(_)
-        | CheckKind::Http(_)
-        | CheckKind::Https(..)
-        | CheckKind::Grpc(_)
-        | CheckKind::Grpcs(..) => {
-            option("SO_RCVBUF", socket.set_recv_buffer_size(RECEIVE_BUFFER_BYTES))?;
-            option("TCP_NODELAY", socket.set_tcp_nodelay(true))?;
-        }
+    let bare = spec.kind == CheckKind::Tcp && spec.proxy_protocol.is_none();
+    if (bare && spec.close == Close::Rst) || speaks_first(spec) {
+        // Delays the ACK that would complete the handshake (tcp_rcv_synsent_state_process in
+        // net/ipv4/tcp_input.c). A bare probe's RST leaves in its place, and the server's application
+        // never sees the connection; a request carries it, which saves a packet and waking the server twice.
+        option("TCP_QUICKACK", socket.set_tcp_quickack(false))?;
+    }
+    if !bare {
+        option("SO_RCVBUF", socket.set_recv_buffer_size(RECEIVE_BUFFER_BYTES))?;
+        option("TCP_NODELAY", socket.set_tcp_nodelay(true))?;
     }
     Ok(())
+}
+
+/// A server that greets first has to learn of the connection before we have anything to say.
+fn speaks_first(spec: &CheckSpec) -> bool {
+    spec.proxy_protocol.is_some()
+        || match &spec.kind {
+            CheckKind::Tcp => false,
+            CheckKind::Dialogue(dialogue) => !dialogue.send.is_empty(),
+            CheckKind::Dns(_)
+            | CheckKind::Tls(_)
+            | CheckKind::Http(_)
+            | CheckKind::Https(..)
+            | CheckKind::Grpc(_)
+            | CheckKind::Grpcs(..) => true,
+        }
 }
 
 /// Towards an own address and a port that nobody listens on, the kernel may choose that very port to

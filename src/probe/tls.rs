@@ -141,8 +141,23 @@ fn expired<'c>(error: &io::Error, chain: Option<&'c ChainExpiry>) -> Option<&'c 
     chain.filter(of_this).map(|chain| &*chain.subject)
 }
 
+/// Writing or reading broke with this. An alert of the server that is still unread says more.
+pub(super) async fn last_word<S>(stream: &mut S, fault: io::Error) -> Stop
+where
+    S: AsyncRead + Unpin,
+{
+    let alert = poll_fn(|cx| {
+        let mut scratch = [0; 256];
+        Poll::Ready(match Pin::new(&mut *stream).poll_read(cx, &mut ReadBuf::new(&mut scratch)) {
+            Poll::Ready(Err(error)) if is_alert(&error) => Some(error),
+            Poll::Ready(_) | Poll::Pending => None,
+        })
+    });
+    stop(&alert.await.unwrap_or(fault), Stage::Answer)
+}
+
 /// The server told us in TLS why it ends.
-pub(super) fn is_alert(error: &io::Error) -> bool {
+fn is_alert(error: &io::Error) -> bool {
     matches!(rustls_error(error), Some(rustls::Error::AlertReceived(_)))
 }
 
