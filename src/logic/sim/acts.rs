@@ -13,7 +13,7 @@ use crate::logic::service::tests::dest;
 use crate::logic::world::virtual_server;
 use crate::model::{
     CheckSpec, Counters, DestPattern, Forwarding, HandOrder, HandRequest, RealServer, ServiceKey,
-    ServicePolicy, Weight,
+    ServicePolicy, SourcePorts, Weight,
 };
 
 const EARLIER_BOOT: &str = "an earlier boot";
@@ -218,7 +218,8 @@ impl Sim<'_> {
             (truth.raised, truth.drained_again) = (false, 0);
         }
         if !self.world.dead {
-            self.step(Event::PolicyLoaded { policy: Arc::new(self.world.policy.clone()), hash: 2 });
+            let policy = Arc::new(self.world.policy.clone());
+            self.step(Event::PolicyLoaded { policy, hash: 2, source_ports: SourcePorts::USUAL });
         }
     }
 
