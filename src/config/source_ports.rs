@@ -4,7 +4,6 @@
 //! What else shares a real server is known once the table is read: `logic` looks again.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 
 use super::check::Named;
 use super::problem::Faults;
@@ -34,23 +33,21 @@ impl Pool<'_> {
 
 /// One warning, at the check that asks for most.
 pub(super) fn warn(services: &[ServicePolicy], checks: &BTreeMap<String, Named>, faults: &mut Faults) {
-    // Equal checks under two names share their probes.
-    let mut asked: BTreeMap<(Pool<'_>, &Arc<CheckSpec>), (&str, f64)> = BTreeMap::new();
+    let mut asked: Vec<(Pool<'_>, &CheckSpec, &str)> = Vec::new();
     for (at, service) in services.iter().enumerate() {
-        for check in &service.checks {
-            let per_second = check.spec.fins_per_second();
-            asked.insert((Pool::of(at, &check.spec), &check.spec), (&check.name, per_second));
-        }
+        asked.extend(service.checks.iter().map(|c| (Pool::of(at, &c.spec), &*c.spec, c.name.as_str())));
     }
-    let uses = asked.iter().map(|((pool, _), (_, per_second))| (*pool, *per_second));
+    asked.sort_unstable();
+    // Equal checks under two names share their probes.
+    asked.dedup_by(|a, b| (a.0, a.1) == (b.0, b.1));
+    let uses = asked.iter().map(|(pool, spec, _)| (*pool, spec.fins_per_second()));
     let Some(overuse) = Overuse::find(uses, SourcePorts::USUAL) else { return };
-    let sharers: Vec<_> =
-        asked.iter().filter(|((pool, _), _)| *pool == overuse.worst).map(|(_, asks)| asks).collect();
-    let most = sharers.iter().max_by(|a, b| a.1.total_cmp(&b.1));
-    if let Some(named) = most.and_then(|(name, _)| checks.get(*name)) {
+    asked.retain(|(pool, ..)| *pool == overuse.worst);
+    let most = asked.iter().max_by(|a, b| a.1.fins_per_second().total_cmp(&b.1.fins_per_second()));
+    if let Some(named) = most.and_then(|(_, _, name)| checks.get(*name)) {
         let message = format!(
             "it and {} other checks may make {:.0} connections a second to one address and port, each of which keeps its source port for a minute; the kernel's usual range is used up by {:.0}: write `close = \"rst\"`, `connection = \"reuse\"` or longer intervals, or widen net.ipv4.ip_local_port_range",
-            sharers.len() - 1,
+            asked.len() - 1,
             overuse.per_second,
             overuse.at_most.ceil()
         );
