@@ -27,7 +27,7 @@ scrape_configs:
     static_configs: [{targets: ["127.0.0.1:10190"]}]
 END
 default_config
-sed -i 's/^timeout = .*/&\ntripwire = true/' "$T/agent.toml"
+defaults 'tripwire = true'
 agent_start
 wait_for "they are judged up" 20 state_is 5 up $WEB
 prometheus --config.file="$T/prometheus.yml" --storage.tsdb.path="$T/tsdb" --web.listen-address=127.0.0.1:9090 \
