@@ -256,8 +256,8 @@ impl World {
     }
 
     pub fn reload(&mut self) {
-        let policy = Arc::new(self.policy.clone());
-        self.send(Event::PolicyLoaded { policy, hash: 2, source_ports: SourcePorts::USUAL });
+        let (policy, source_ports) = (Arc::new(self.policy.clone()), SourcePorts::USUAL);
+        self.send(Event::PolicyLoaded { policy, hash: 2, source_ports });
     }
 
     fn execute(&mut self, command: Command) -> Option<Event> {
@@ -273,7 +273,6 @@ impl World {
         self.carry_out(command)
     }
 
-    /// What becomes of a command.
     pub fn carry_out(&mut self, command: Command) -> Option<Event> {
         match command {
             Command::ReadTable => {
