@@ -318,7 +318,9 @@ impl Shell {
             Request::Reloaded { reloaded, reply } => {
                 self.shown = Weak::new();
                 let event = match reloaded {
-                    Some(Reloaded { policy, hash }) => Event::PolicyLoaded { policy, hash },
+                    Some(Reloaded { policy, hash, source_ports }) => {
+                        Event::PolicyLoaded { policy, hash, source_ports }
+                    }
                     None => Event::PolicyRefused,
                 };
                 self.step(controller, event, clock);

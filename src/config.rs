@@ -16,6 +16,7 @@ mod problem;
 mod reader;
 mod service;
 mod settings;
+mod source_ports;
 mod tls;
 mod values;
 
@@ -175,7 +176,8 @@ fn walk(document: &DeTable<'_>, top: Place, files: &mut tls::Files<'_>, faults: 
     for named in checks.values().filter(|named| !named.used) {
         faults.warn(&named.place, "no service uses this check");
     }
-    let (services, own_modes) = services.into_iter().unzip();
+    let (services, own_modes): (Vec<_>, _) = services.into_iter().unzip();
+    source_ports::warn(&services, &checks, faults);
     policy.services = services;
     Walked { policy, settings, checks: checks.len(), own_modes }
 }

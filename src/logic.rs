@@ -33,6 +33,7 @@ mod service;
 mod signs;
 #[cfg(test)]
 mod sim;
+mod source_ports;
 mod steady;
 mod stop;
 mod table;

@@ -10,7 +10,7 @@ use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 use tokio::signal::unix;
 
-use crate::model::{Mono, Now, Wall};
+use crate::model::{Mono, Now, SourcePorts, Wall};
 
 /// The only reader of the system's clocks. Cheap to copy; all copies agree.
 #[derive(Debug, Clone, Copy)]
@@ -94,6 +94,30 @@ pub fn boot_id() -> io::Result<String> {
     Ok(std::fs::read_to_string("/proc/sys/kernel/random/boot_id")?.trim().to_owned())
 }
 
+/// What the kernel has for each destination; the usual where that cannot be read.
+pub fn source_ports() -> SourcePorts {
+    let read = |name| std::fs::read_to_string(format!("/proc/sys/net/ipv4/{name}"));
+    let range = match read("ip_local_port_range") {
+        Ok(range) => range,
+        Err(error) => {
+            tracing::warn!(%error, "net.ipv4.ip_local_port_range cannot be read: its usual value is assumed");
+            return SourcePorts::USUAL;
+        }
+    };
+    // Older than Linux 2.6: none is reused.
+    source_ports_of(&range, &read("tcp_tw_reuse").unwrap_or_default())
+}
+
+fn source_ports_of(range: &str, tw_reuse: &str) -> SourcePorts {
+    let mut bounds = range.split_whitespace().map_while(|bound| bound.parse::<u16>().ok());
+    let ports = match (bounds.next(), bounds.next()) {
+        (Some(first), Some(last)) if first <= last => u32::from(last - first) + 1,
+        (Some(_) | None, _) => SourcePorts::USUAL.ports,
+    };
+    let held = if tw_reuse.trim() == "1" { SourcePorts::TIME_WAIT_REUSED } else { SourcePorts::TIME_WAIT };
+    SourcePorts { ports, held }
+}
+
 /// Differs between directors, stays the same on one: it spreads their probes.
 pub fn director_seed() -> u64 {
     let host = nix::unistd::gethostname().unwrap_or_default();
@@ -140,5 +164,23 @@ impl Signals {
 pub fn notify(state: sd_notify::NotifyState<'_>) {
     if let Err(error) = sd_notify::notify(&[state]) {
         tracing::warn!(%error, "the service manager could not be told");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn source_ports_are_counted_with_both_ends() {
+        let of = |range, tw_reuse| {
+            let SourcePorts { ports, held } = source_ports_of(range, tw_reuse);
+            (ports, held.as_secs())
+        };
+        assert_eq!(of("32768\t60999\n", "2\n"), (SourcePorts::USUAL.ports, 60));
+        assert_eq!(of("16384\t65535\n", "0\n"), (49_152, 60));
+        assert_eq!(of("40000 40000", "1\n"), (1, 1));
+        assert_eq!(of("60999 32768", ""), (SourcePorts::USUAL.ports, 60));
+        assert_eq!(of("", ""), (SourcePorts::USUAL.ports, 60));
     }
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use lvs_agent::config;
 use lvs_agent::logic::{Command, Controller, Event, Origin, Start};
-use lvs_agent::model::{Mono, Now, View, Wall};
+use lvs_agent::model::{Mono, Now, SourcePorts, View, Wall};
 
 use crate::{cpu_seconds, memory_kib};
 
@@ -40,6 +40,7 @@ impl Loop {
                 seed: 1,
                 probe_limit: lvs_agent::model::ProbeLimit::at(1000),
                 wires_limit: 0,
+                source_ports: SourcePorts::USUAL,
             },
             NOW,
         );

@@ -7,7 +7,7 @@ use tokio::sync::{mpsc, oneshot};
 
 pub use crate::model::ProbeRefused;
 use crate::model::{
-    Check, DestKey, HandDone, HandRefused, HandRequest, Policy, ProbeReport, ServiceKey, View,
+    Check, DestKey, HandDone, HandRefused, HandRequest, Policy, ProbeReport, ServiceKey, SourcePorts, View,
 };
 
 /// Requests waiting for the loop; more wait in the caller.
@@ -39,6 +39,7 @@ pub enum Request {
 pub struct Reloaded {
     pub policy: Arc<Policy>,
     pub hash: u64,
+    pub source_ports: SourcePorts,
 }
 
 /// One probe by hand.

@@ -94,6 +94,15 @@ pub fn note(note: &Note) {
         Note::RefusesAtZero { service, scheduler, on_failure: OnFailure::Observe } => {
             warn!(virtual_server = %service, scheduler, "failing real servers stay in rotation here: this scheduler would refuse their clients instead of moving them (on-failure = \"observe\")");
         }
+        Note::FewSourcePorts(overuse) => {
+            warn!(
+                destination = %overuse.worst,
+                connections_per_second = overuse.per_second.ceil() as u64,
+                limit = overuse.at_most.floor() as u64,
+                destinations = overuse.pools,
+                "probes may use up the ports they leave from, and would then tell nothing (no_local_port): each connection to one destination that ends with FIN keeps its port for a minute; give its checks `close = \"rst\"`, `connection = \"reuse\"` or longer intervals, or the kernel more ports (sysctl -w net.ipv4.ip_local_port_range=\"16384 65535\")"
+            );
+        }
         Note::SuspectsItself(Tally { failing, judged }) => {
             warn!(
                 failing,

@@ -7,7 +7,7 @@ use super::run::{Failure, load_config, open_table};
 use super::{Screen, exit, probe, status};
 use crate::agent::probe_by_hand;
 use crate::logic::{Controller, Event, Origin, Start};
-use crate::model::{ProbeLimit, SharedTelemetry};
+use crate::model::{ProbeLimit, SharedTelemetry, SourcePorts};
 use crate::os::Clock;
 use crate::probe::Prober;
 use crate::status::{ProbeAnswer, Status};
@@ -45,6 +45,7 @@ pub async fn probe(args: &probe::ProbeArgs, none: &NoAgent, screen: &mut Screen<
         seed: 0,
         probe_limit: ProbeLimit::at(1),
         wires_limit: 0,
+        source_ports: SourcePorts::USUAL,
     };
     // The controller knows what a check means for a real server; its commands are not carried out.
     let mut controller = Controller::new(start, clock.now());

@@ -200,6 +200,7 @@ pub async fn serve(
         seed: os::director_seed(),
         probe_limit: files.probes,
         wires_limit: files.wires,
+        source_ports: os::source_ports(),
     };
     let (handle, requests) = Handle::new();
     // The demo has no file to read again; a terminal that is closed ends it.

@@ -14,11 +14,12 @@ use super::ledger::{Ledger, Origin};
 use super::pause::Watch;
 use super::probes::Probes;
 use super::service::{ServiceState, count};
+use super::source_ports::PortWatch;
 use super::stop::Stop;
 use super::vips::Vips;
 use crate::model::{
     ConfigFacts, DestKey, Direction, DriftKind, Histogram, Mono, Now, Policy, ProbeLimit, ProbeReport,
-    ReadFailure, ServiceKey, SkipReason, Snapshot, Verdict, Wall, WeightChange,
+    ReadFailure, ServiceKey, SkipReason, Snapshot, SourcePorts, Verdict, Wall, WeightChange,
 };
 
 /// A snapshot older than this many polls is neither written on nor exported.
@@ -40,6 +41,7 @@ pub struct Start {
     pub probe_limit: ProbeLimit,
     /// Idle connections held for tripwires.
     pub wires_limit: usize,
+    pub source_ports: SourcePorts,
 }
 
 #[derive(Debug)]
@@ -64,6 +66,7 @@ pub struct Controller {
     /// Services that were written to and not read since: their rows in the snapshot are of before.
     pub(super) unclear: BTreeSet<ServiceKey>,
     pub(super) suspicion: Suspicion,
+    pub(super) port_watch: PortWatch,
     pub(super) vips: Vips,
     /// Services to be planned anew.
     pub(super) dirty: BTreeSet<ServiceKey>,
@@ -152,6 +155,7 @@ impl Controller {
             limited_since: None,
             unclear: BTreeSet::new(),
             suspicion: Suspicion::default(),
+            port_watch: PortWatch::new(start.source_ports),
             vips: Vips::default(),
             dirty: BTreeSet::new(),
             alarms: Alarms::default(),
@@ -182,7 +186,10 @@ impl Controller {
         self.look_for_gaps(now, &mut out);
         match event {
             Event::Tick => {}
-            Event::PolicyLoaded { policy, hash } => self.policy_loaded(policy, hash, now, &mut out),
+            Event::PolicyLoaded { policy, hash, source_ports } => {
+                self.port_watch = PortWatch::new(source_ports);
+                self.policy_loaded(policy, hash, now, &mut out);
+            }
             Event::PolicyRefused => self.config.last_load_successful = false,
             Event::TableRead(result) => self.table_read(result, now, &mut out),
             Event::ProbeEnded { id, report } => self.probe_ended(id, &report, now, &mut out),

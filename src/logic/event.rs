@@ -8,8 +8,8 @@ use super::guard::Tally;
 use super::ledger::{Entry, LapseReason, Ledger};
 use crate::model::{
     DestKey, Direction, DriftKind, HandDone, HandRefused, HandRequest, HeldReason, LocalAddresses, OnFailure,
-    Policy, ProbeReport, ReadFailure, ServiceKey, Snapshot, Target, Verdict, View, Weight, WeightChange,
-    WireEnd, WireTrouble, WriteReport,
+    Overuse, Policy, Pool, ProbeReport, ReadFailure, ServiceKey, Snapshot, SourcePorts, Target, Verdict,
+    View, Weight, WeightChange, WireEnd, WireTrouble, WriteReport,
 };
 
 /// Names a [`Target`] for the time it is probed; never used again for another one.
@@ -28,7 +28,7 @@ pub enum Event {
     /// Time has passed.
     Tick,
     /// A new configuration is in force.
-    PolicyLoaded { policy: Arc<Policy>, hash: u64 },
+    PolicyLoaded { policy: Arc<Policy>, hash: u64, source_ports: SourcePorts },
     /// A configuration could not be loaded; the old one stays.
     PolicyRefused,
     /// The answer to [`Command::ReadTable`].
@@ -202,6 +202,8 @@ pub enum Note {
         scheduler: String,
         on_failure: OnFailure,
     },
+    /// Probes of one destination may use up the ports to leave from.
+    FewSourcePorts(Overuse<Pool>),
     /// Nearly all targets fail at once: no weight is taken until that is over (trap 26).
     SuspectsItself(Tally),
     SuspicionOver(Tally),

@@ -97,6 +97,11 @@ impl Probes {
         self.targets.iter().map(|(id, state)| (*id, state))
     }
 
+    /// Those that are gone included.
+    pub fn targets_ever(&self) -> u64 {
+        self.next_id
+    }
+
     pub fn tally(&self) -> Tally {
         self.tally
     }

@@ -13,6 +13,7 @@ mod checks;
 mod draw;
 mod engine;
 mod expect;
+mod happened;
 mod heard;
 mod print;
 mod script;

@@ -67,6 +67,7 @@ impl Controller {
         for service in &snapshot.services {
             self.take_in_service(service, now, out);
         }
+        self.port_watch.look(&self.probes, out);
         self.vips.table(snapshot, &self.policy);
         self.look_after_entries(snapshot, out);
         self.note_missing(snapshot, out);

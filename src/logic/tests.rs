@@ -409,8 +409,7 @@ fn what_we_took_stays_taken_when_the_service_is_no_longer_ours() {
     world.settle();
     world.heal(1);
     world.policy.services.clear();
-    let policy = std::sync::Arc::new(world.policy.clone());
-    world.send(Event::PolicyLoaded { policy, hash: 2 });
+    world.reload();
     world.settle();
     world.view();
     assert_eq!((world.weights(), entries(&world)), (vec![0, 5], 1));

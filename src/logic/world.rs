@@ -13,7 +13,7 @@ use super::service::tests::{dest, report, tcp_spec};
 use crate::model::{
     Check, DestKey, FailReason, Floor, Forwarding, HandDone, HandRefused, Match, Mode, Mono, Net, Now,
     Outcome, Policy, ReadFailure, RealServerView, ServiceFlags, ServiceKey, ServicePolicy, Snapshot,
-    TableSource, View, VirtualServer, Wall, Weight, WeightChange, WriteOutcome, WriteReport,
+    SourcePorts, TableSource, View, VirtualServer, Wall, Weight, WeightChange, WriteOutcome, WriteReport,
 };
 
 /// In these worlds all of a few servers fail, and it is the servers.
@@ -256,8 +256,8 @@ impl World {
     }
 
     pub fn reload(&mut self) {
-        let policy = Arc::new(self.policy.clone());
-        self.send(Event::PolicyLoaded { policy, hash: 2 });
+        let (policy, source_ports) = (Arc::new(self.policy.clone()), SourcePorts::USUAL);
+        self.send(Event::PolicyLoaded { policy, hash: 2, source_ports });
     }
 
     fn execute(&mut self, command: Command) -> Option<Event> {
@@ -273,7 +273,6 @@ impl World {
         self.carry_out(command)
     }
 
-    /// What becomes of a command.
     pub fn carry_out(&mut self, command: Command) -> Option<Event> {
         match command {
             Command::ReadTable => {
@@ -395,6 +394,7 @@ fn start(policy: &Policy, ledger: Result<Option<Ledger>, String>, now: Now) -> C
         seed: 1,
         probe_limit: crate::model::ProbeLimit::at(100),
         wires_limit: 100,
+        source_ports: SourcePorts::USUAL,
     };
     Controller::new(start, now)
 }

@@ -10,19 +10,8 @@ real_server 2 impatient
 real_server 3 single
 virtual_server $WEB wrr 10.10.0.21:80 5 10.10.0.22:80 5 10.10.0.23:80 5
 config() { # INTERVAL
-  agent_config <<END
-[defaults]
-interval = "$1"
-timeout = "1s"
-rise = 2
-fall = 3
-tripwire = true
-[check.web]
-type = "http"
-[[service]]
-match = ["$WEB"]
-checks = ["web"]
-END
+  default_config
+  defaults "interval = \"$1\"" 'rise = 2' 'fall = 3' 'tripwire = true'
 }
 wire() { rs_metric_is "$1" lvs_check_tripwire_"$2" $WEB "$3:80" "${@:4}"; }
 drains() { metric lvs_weight_changes_total virtual_server=$WEB direction=drain; }
@@ -44,8 +33,8 @@ for ((n = 1; n <= crashes; n++)); do
   wait_for "r1 has its weight back" 20 weight_is $WEB 10.10.0.21:80 5
   wait_for "r1's wire is back" 30 wire 1 armed 10.10.0.21
 done
-mapfile -t sorted < <(printf '%s\n' "${took[@]}" | sort -n)
-step "$crashes crashes, interval 2 s: median ${sorted[(crashes - 1) / 2]} ms, longest ${sorted[crashes - 1]} ms: ${sorted[*]}"
+read -r median longest all < <(figures "${took[@]}")
+step "$crashes crashes, interval 2 s: median $median ms, longest $longest ms: $all"
 expect_eq "drains" "$(drains)" "$crashes"
 
 step "a server that closes idle connections, and one with room for a single one"

@@ -6,27 +6,16 @@ PAGES=$VIP:8080/tcp
 virtual_server $WEB wrr 10.10.0.21:80 3 10.10.0.22:80 4 10.10.0.23:80 5
 virtual_server $PAGES wrr 10.10.0.21:8080 3 10.10.0.22:8080 4 10.10.0.23:8080 5
 owed=$(ipvsadm -Sn)
-agent_config <<END
-[defaults]
-interval = "1s"
-timeout = "900ms"
-rise = 1
-fall = 1
+default_config '' "\"$PAGES\"" 'http-version = "2"
+port = 80
+body-contains = "r"'
+cat >>"$T/agent.toml" <<END
 [check.health]
 type = "grpc"
 grpc-service = "shop.Cart"
-[check.page]
-type = "http"
-http-version = "2"
-path = "/"
-port = 80
-body-contains = "r"
 [[service]]
 match = ["$WEB"]
 checks = ["health"]
-[[service]]
-match = ["$PAGES"]
-checks = ["page"]
 END
 agent_start
 wait_for "all three serve" 20 state_is 3 up $WEB

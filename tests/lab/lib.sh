@@ -207,6 +207,11 @@ failed_between() { # FROM_US TO_US: requests begun in between that failed
   awk -v from="$1" -v to="$2" '$1 >= from && $1 < to && $2 != "ok"' "$T/load"
 }
 
+figures() { # N...: their median, the greatest, all of them in order
+  local sorted n=$#; mapfile -t sorted < <(printf '%s\n' "$@" | sort -n)
+  echo "$(((sorted[(n - 1) / 2] + sorted[n / 2]) / 2)) ${sorted[n - 1]} ${sorted[*]}"
+}
+
 # ---- keepalived -----------------------------------------------------------------------------------------------------
 
 documented() { # LANGUAGE NAME: that block of docs/operations.md, so that what is tested is what is written there
@@ -261,9 +266,17 @@ ${1:-}
 END
 }
 
+defaults() { # LINE...: in [defaults] of the configuration, in the place of those with the same keys
+  local line
+  for line; do
+    sed -i -e "/^\[defaults\]/,/^\[check/{/^${line%% *} = /d}" -e "s/^\[defaults\]\$/&\n$line/" "$T/agent.toml"
+  done
+}
+
 quick_config() { # as default_config, but five times a second, and the table is read as often
   default_config
-  sed -i -e 's/^interval = .*/interval = "200ms"/' -e '1i [ipvs]\npoll-interval = "200ms"' "$T/agent.toml"
+  defaults 'interval = "200ms"'
+  sed -i '1i [ipvs]\npoll-interval = "200ms"' "$T/agent.toml"
 }
 
 agent_spawn() { # [ARG]...: as agent_start, without waiting

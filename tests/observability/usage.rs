@@ -22,12 +22,6 @@ const FOR_LOOKING_UP: &[(&str, &str)] = &[
         "bytes are drawn; packets tell small replies from large ones",
     ),
     ("lvs_check_info", "rise and fall, to be joined to whatever a question is about"),
-    ("lvs_check_tripwire_armed", "off by default; `lvs-agent status` and the API show each wire"),
-    ("lvs_check_tripwire_trips_total", "off by default; what a trip came to is in the verdicts"),
-    (
-        "lvs_check_tripwire_degraded",
-        "said once in the log; probing goes on at its interval, so nothing is lost",
-    ),
     ("lvs_check_consecutive_successes", "how far a recovery is; `lvs-agent status` shows it"),
     (
         "lvs_agent_collector_success",

@@ -40,8 +40,12 @@ impl Reload<'_> {
 
     async fn take_over(&mut self) -> Result<ReloadAnswer, ReloadRefused> {
         let loaded = self.load();
-        let policy =
-            loaded.as_ref().ok().map(|new| Reloaded { policy: Arc::new(new.policy.clone()), hash: new.hash });
+        let policy = loaded.as_ref().ok().map(|new| Reloaded {
+            policy: Arc::new(new.policy.clone()),
+            hash: new.hash,
+            // Perhaps it was just widened, as the log asked for.
+            source_ports: os::source_ports(),
+        });
         if let Err(gone) = self.handle.reloaded(policy).await {
             tracing::error!("{gone}");
             return Err(ReloadRefused::Ended(gone.to_string()));

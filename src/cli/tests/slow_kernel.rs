@@ -14,7 +14,7 @@ use crate::cli::exporter::{Exporter, ExporterArgs};
 use crate::ipvs::fake::FakeKernel;
 use crate::logic::{Origin, Start};
 use crate::metrics::Machinery;
-use crate::model::{Policy, SharedTelemetry};
+use crate::model::{Policy, SharedTelemetry, SourcePorts};
 use crate::os::Clock;
 use crate::probe::Prober;
 use crate::web::tests::{Reply, request, send_on, soon};
@@ -56,6 +56,7 @@ fn export(kernel: FakeKernel, options: Options) -> Exported {
         seed: 1,
         probe_limit: crate::model::ProbeLimit::at(10),
         wires_limit: 10,
+        source_ports: SourcePorts::USUAL,
     };
     let (handle, requests) = Handle::new();
     let machinery = Machinery::new(telemetry.clone());

@@ -13,7 +13,7 @@ use crate::logic::service::tests::dest;
 use crate::logic::world::virtual_server;
 use crate::model::{
     CheckSpec, Counters, DestPattern, Forwarding, HandOrder, HandRequest, RealServer, ServiceKey,
-    ServicePolicy, Weight,
+    ServicePolicy, SourcePorts, Weight,
 };
 
 const EARLIER_BOOT: &str = "an earlier boot";
@@ -30,6 +30,7 @@ impl Sim<'_> {
             Act::Add(user, weight) => self.add(*user, *weight),
             Act::ReAdd(user, weight) => self.re_add(*user, *weight),
             Act::Zeroes(service) => {
+                self.was_zeroed(service);
                 let counters = self.world.table.get_mut(service).map(|vs| &mut vs.counters);
                 counters.into_iter().for_each(|counters| *counters = Some(Counters::default()));
             }
@@ -127,6 +128,7 @@ impl Sim<'_> {
         if let Some(vs) = self.world.table.get_mut(&user.0) {
             vs.destinations.retain(|d| d.key != user.1);
         }
+        self.was_deleted(user);
         self.truth.remove(&user);
         self.disturb(user.0);
     }
@@ -146,6 +148,8 @@ impl Sim<'_> {
 
     fn delete_service(&mut self, service: &ServiceKey) {
         self.world.table.remove(service);
+        let users: Vec<User> = self.truth.keys().filter(|(key, _)| key == service).copied().collect();
+        users.into_iter().for_each(|user| self.was_deleted(user));
         self.truth.retain(|(key, _), _| key != service);
         self.disturb(*service);
     }
@@ -218,7 +222,8 @@ impl Sim<'_> {
             (truth.raised, truth.drained_again) = (false, 0);
         }
         if !self.world.dead {
-            self.step(Event::PolicyLoaded { policy: Arc::new(self.world.policy.clone()), hash: 2 });
+            let policy = Arc::new(self.world.policy.clone());
+            self.step(Event::PolicyLoaded { policy, hash: 2, source_ports: SourcePorts::USUAL });
         }
     }
 
@@ -260,6 +265,7 @@ impl Sim<'_> {
             self.world.restart_without_disk("in use");
         }
         limit_changes(self.script, &mut self.world);
+        self.has_a_record();
         self.step(Event::Tick);
     }
 

@@ -210,7 +210,7 @@ impl Sim<'_> {
         if self.world.dead {
             return;
         }
-        let (mut passed, mut report) = (None, None);
+        let (mut passed, mut report, mut read) = (None, None, None);
         match &event {
             Event::ProbeEnded { id, report } => {
                 self.count(*id, report.outcome);
@@ -219,6 +219,8 @@ impl Sim<'_> {
             Event::TableRead(Ok(snapshot)) => {
                 self.whole_read = Some(self.world.now.mono);
                 self.known = snapshot.services.iter().map(|s| (s.key, snapshot.taken.mono)).collect();
+                read = Some((snapshot.clone(), self.under_way()));
+                let mut missed = Vec::new();
                 for ((service, dest), truth) in &mut self.truth {
                     let there = snapshot.service(service).is_some_and(|s| s.destination(dest).is_some());
                     if there && truth.missed {
@@ -226,7 +228,9 @@ impl Sim<'_> {
                         (truth.raised, truth.drained_again) = (false, 0);
                     }
                     truth.missed = !there;
+                    missed.extend((!there).then_some((*service, *dest)));
                 }
+                missed.into_iter().for_each(|user| self.looks_added_again(user));
             }
             Event::WeightsSet(set) => {
                 report = Some(set.clone());
@@ -235,19 +239,22 @@ impl Sim<'_> {
                     self.known.insert(service.key, carried_out);
                 }
             }
+            Event::LedgerOpened { .. } => self.has_a_record(),
             Event::WireArmed(_) | Event::WireEnded { .. } => self.wire_is_heard(&event),
             Event::Tick
             | Event::PolicyLoaded { .. }
             | Event::PolicyRefused
             | Event::TableRead(Err(_))
             | Event::LedgerSaved { .. }
-            | Event::LedgerOpened { .. }
             | Event::Addresses(_)
             | Event::Stopping
             | Event::Hand { .. }
             | Event::ViewWanted { .. } => {}
         }
         self.step(event);
+        if let Some((snapshot, under_way)) = read {
+            self.has_looked(&snapshot, &under_way);
+        }
         if let Some(outcome) = passed {
             self.need_is_met(outcome);
         }

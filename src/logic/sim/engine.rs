@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::draw::Draws;
+use super::happened::Happened;
 use super::script::{Act, Fault, Kind, Moment, Script, What, When};
 use super::setup::{healthy_policy, limit_changes, policy_of, table_of, truth_of};
 use super::wires::Wires;
@@ -75,6 +76,7 @@ pub struct Sim<'a> {
     /// A clean stop is under way, and how long it may take.
     pub stops_by: Option<Mono>,
     pub truth: BTreeMap<User, Truth>,
+    pub happened: Happened,
     /// By address and port; without a port: all of them.
     pub sick: BTreeMap<(IpAddr, Option<u16>), Outcome>,
     /// Chances in percent.
@@ -154,6 +156,7 @@ impl<'a> Sim<'a> {
             asleep_until: Mono::ZERO,
             stops_by: None,
             truth: truth_of(script),
+            happened: Happened::default(),
             sick: BTreeMap::new(),
             faults: BTreeMap::new(),
             dump_was_whole: true,

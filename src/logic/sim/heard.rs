@@ -1,8 +1,10 @@
-//! What the agent says it saw, as far as it ends what the invariants would hold against it.
+//! What the agent says it saw, as far as it ends what the invariants would hold against it: said without a cause in
+//! the world, it is wrong itself.
 
 use super::engine::Sim;
 use super::script::What;
 use crate::logic::event::Note;
+use crate::logic::ledger::LapseReason;
 use crate::model::{DestKey, HandDone, HandEffect, ServiceKey, Verdict};
 
 impl Sim<'_> {
@@ -12,7 +14,14 @@ impl Sim<'_> {
         }
         // Zeroed counters and a raise between two reads look like a virtual server that was built anew.
         if let Note::AddedAgain { service, dest, .. } = note {
+            self.may_be_another(&(*service, *dest));
             self.begin_anew(service, dest);
+        }
+        if let Note::EntryLapsed { service, dest, reason: LapseReason::AddedAgain, .. } = note {
+            self.may_be_another(&(*service, *dest));
+        }
+        if let Note::EntryDropped { service, dest, why } = note {
+            self.may_be_dropped(&(*service, *dest), why);
         }
         if let Note::HandDrainEnded { service, dest, .. } = note
             && self.is_up(service, dest)

@@ -89,7 +89,7 @@ fn now() -> [Panel; 7] {
     ]
 }
 
-fn checks() -> [Panel; 7] {
+fn checks() -> [Panel; 9] {
     let failing = |range: &str| {
         format!(
             "sum by (job, virtual_server) (rate(lvs_check_failures_total[{range}))
@@ -139,8 +139,40 @@ fn checks() -> [Panel; 7] {
             "sum by (le) (increase(lvs_check_duration_seconds_bucket{phase=\"total\"}[$__rate_interval]))",
         ),
         slowest(),
+        tripwires(),
+        trips(),
         certificates().size(24, 7),
     ]
+}
+
+fn tripwires() -> Panel {
+    graph(
+        "Tripwires",
+        "Idle connections whose end has a server probed at once, of all selected directors. Not held: the server is down, or the next try is awaited. Of little use: the server closes idle connections soon (closed), takes no second one (refused), or we cannot hold it; its failures are then found by probes at their interval, mostly.",
+        "none",
+    )
+    .line("held", "sum(lvs_check_tripwire_armed)")
+    .line("not held", "sum(1 - lvs_check_tripwire_armed)")
+    .line("of little use: {{reason}}", "sum by (reason) (lvs_check_tripwire_degraded)")
+    .colors(&[("held", "green"), ("not held", "orange")])
+    .empty("No check has a tripwire")
+}
+
+fn trips() -> Panel {
+    let tripped = |range: &str| {
+        format!("sum by (job, virtual_server) (increase(lvs_check_tripwire_trips_total[{range}))")
+    };
+    graph(
+        "Trips",
+        "Connections of tripwires that servers ended in each step of the graph: the 20 virtual servers with most in the time range. Each had the server probed at once; what that came to is in the failed probes. Many without failures: the server closes idle connections.",
+        "none",
+    )
+    .line(
+        "{{virtual_server}}",
+        top(20, "job, virtual_server", &tripped("$__range] @ end()"), &tripped("$__rate_interval]")),
+    )
+    .bars()
+    .empty("Nothing tripped")
 }
 
 fn slowest() -> Panel {

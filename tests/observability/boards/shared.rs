@@ -61,7 +61,7 @@ pub fn held_by_reason() -> Panel {
 pub fn failed_probes() -> Panel {
     graph(
         "Failed probes by reason",
-        "Attempts a second, of all selected directors; one failure moves no verdict where `fall` is more than 1. connect_timeout and connect_unreachable: host or network; connect_refused: no process; response_timeout: it hangs; bad_status, bad_body: it says so itself; tls_*: certificates.",
+        "Attempts a second, of all selected directors; one failure moves no verdict where `fall` is more than 1. connect_timeout and connect_unreachable: host or network; connect_refused: no process; response_timeout: it hangs; bad_status, bad_body, not_serving (gRPC): it says so itself; tls_*: certificates.",
         "cps",
     )
     .line("{{reason}}", "sum by (reason) (rate(lvs_check_failures_total[$__rate_interval]))")

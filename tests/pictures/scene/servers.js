@@ -132,6 +132,7 @@ class Server {
     this.failures = {};
     this.row = { failures: 0, successes: 4000 + server.at };
     this.changed = [];
+    this.trips = 0;
     this.downtime = 0;
     this.open = service.clients * demand(START) * service.lasts / service.servers.length;
     this.bound = service.persistence ? this.open * 2.4 : 0;
@@ -143,6 +144,8 @@ class Server {
     this.byHand = takenByHand(this.server, time);
     const up = !this.failure;
     if (up !== this.up) this.changed.push(time - 5);
+    // A process ends its connections when it dies or is restarted; a host that vanishes, or hangs, says nothing.
+    if (this.up && ['bad_status', 'connect_refused'].includes(this.failure?.reason)) this.trips += 1;
     this.up = up;
     const probes = seconds / this.service.interval;
     this.attempts += probes;
@@ -210,6 +213,11 @@ class Server {
     put('lvs_check_consecutive_successes', check, Math.round(this.row.successes));
     put('lvs_check_last_duration_seconds', check, this.last);
     put('lvs_check_last_attempt_timestamp_seconds', check, time - 0.3 - (this.server.at % 4) * 0.4);
+    if (service.tripwire) {
+      put('lvs_check_tripwire_armed', check, this.up && service.tripwire === 'held' ? 1 : 0);
+      put('lvs_check_tripwire_trips_total', check, this.trips);
+      if (service.tripwire !== 'held') put('lvs_check_tripwire_degraded', { ...check, reason: service.tripwire }, 1);
+    }
     if (service.tls) {
       const days = service.name === 'api' && this.server.at === 5 ? 17 : 38 + service.servers.length * 3;
       put('lvs_check_tls_not_after_timestamp_seconds', check, END + days * DAY + 3600 * this.server.at);

@@ -30,23 +30,23 @@ export const RELOADED = END - 26 * MINUTE;
 const web = { check: 'web', kind: 'https', interval: 2, timeout: 1, median: 0.011, tls: true };
 const port = { check: 'port', kind: 'tcp', interval: 2, timeout: 1, median: 0.0009 };
 
-/** `clients` is connections a second at noon, `lasts` how long one is open, `bytes` what its client sends. */
+/** `clients` is connections a second at noon, `lasts` how long one is open, `bytes` what its client sends, `tripwire` whether it is `held` or why not. */
 export const VIRTUAL_SERVERS = [
   service('shop', '10.10.0.100', 443, 'tcp', 12, {
     ...web, scheduler: 'wlc', persistence: 300, clients: 620, lasts: 9, bytes: 9200, weights: [10, 10, 10, 6], floor: 6,
   }),
   service('shop redirects', '10.10.0.100', 80, 'tcp', 12, { ...port, network: 100, scheduler: 'wlc', clients: 95, lasts: 0.6, bytes: 600 }),
-  service('api', '10.10.0.101', 443, 'tcp', 8, { ...web, scheduler: 'wrr', clients: 410, lasts: 2.5, bytes: 5100, median: 0.024 }),
+  service('api', '10.10.0.101', 443, 'tcp', 8, { ...web, scheduler: 'wrr', clients: 410, lasts: 2.5, bytes: 5100, median: 0.024, tripwire: 'held' }),
   service('pictures', '10.10.0.102', 443, 'tcp', 6, { ...web, scheduler: 'mh', flags: 'mh-fallback', clients: 260, lasts: 4, bytes: 1900, median: 0.004 }),
   service('search', '10.10.0.103', 9200, 'tcp', 3, {
-    ...web, kind: 'http', tls: false, scheduler: 'lc', clients: 70, lasts: 1.2, bytes: 2600, median: 0.037, floor: 2,
+    ...web, kind: 'http', tls: false, scheduler: 'lc', clients: 70, lasts: 1.2, bytes: 2600, median: 0.037, floor: 2, tripwire: 'held',
   }),
   service('mail', '10.10.0.104', 25, 'tcp', 4, { ...port, check: 'greeting', kind: 'smtp', clients: 12, lasts: 14, bytes: 61000, median: 0.019, scheduler: 'wlc' }),
   service('names', '10.10.0.53', 53, 'udp', 4, {
     check: 'dns', kind: 'dns', interval: 2, timeout: 1, median: 0.0016, scheduler: 'rr', forwarding: 'masq', clients: 330, lasts: 20, bytes: 74, replies: 190,
   }),
   service('accounts', '10.10.0.105', 5432, 'tcp', 4, {
-    ...port, check: 'postgres', kind: 'postgres', scheduler: 'lc', forwarding: 'masq', clients: 9, lasts: 95, bytes: 31000, replies: 240000, limit: 800, median: 0.003,
+    ...port, check: 'postgres', kind: 'postgres', tripwire: 'closed', scheduler: 'lc', forwarding: 'masq', clients: 9, lasts: 95, bytes: 31000, replies: 240000, limit: 800, median: 0.003,
   }),
   service('shop', '2001:db8::100', 443, 'tcp', 6, { ...web, scheduler: 'wlc', persistence: 300, clients: 140, lasts: 9, bytes: 8800 }),
 ];
