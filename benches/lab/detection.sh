@@ -1,14 +1,17 @@
-# How long until a failed real server has weight 0: lvs-agent (interval 1 s, fall 1) and keepalived (delay_loop 1,
+# How long until a failed real server has weight 0: lvs-agent (interval 1 s; timeout 1 s, fall 1) and keepalived (delay_loop 1,
 # retry 0, inhibit_on_failure), the same check of the same three servers, each alone on the director.
 . "$(dirname "$0")/lib.sh"
+
+like_keepalived=$(printf 'timeout = "1s"\nfall = 1')
+eager=$(printf 'timeout = "300ms"\nfall = 2\nfast-interval = "100ms"')
+pace=$like_keepalived
 
 agent_up() { # KIND
   agent_config <<END
 [defaults]
 interval = "1s"
-timeout = "1s"
 rise = 1
-fall = 1
+$pace
 [check.web]
 type = "$1"
 [[service]]
@@ -47,3 +50,6 @@ for check in http tcp; do
   for tool in agent keepalived; do measure $tool $check die "kill -9 of server"; done
 done
 for tool in agent keepalived; do measure $tool http vanish "host blackholed"; done
+# What keepalived, whose timeouts are whole seconds, cannot be asked for. Bound: interval + 2 timeouts + 200 ms = 1800.
+pace=$eager
+measure agent http vanish "  timeout 0.3 s, 2 x"
