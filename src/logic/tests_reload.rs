@@ -12,6 +12,13 @@ use crate::model::{Floor, HandOrder, HandRequest, Pace, Policy, Verdict};
 const MS: Duration = Duration::from_millis(1);
 const SERVERS: usize = 100;
 
+impl World {
+    pub fn reload(&mut self) {
+        let policy = Arc::new(self.policy.clone());
+        self.send(Event::PolicyLoaded { policy, hash: 2 });
+    }
+}
+
 fn many() -> World {
     let mut world = World::shop(&[1; SERVERS]);
     world.settle();

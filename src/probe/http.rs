@@ -23,8 +23,8 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::meter::{Meter, Metered};
 use super::reason::Stop;
-use super::{Trace, tls};
-use crate::model::{BodyMatch, DestKey, FailReason, HttpOptions};
+use super::{Trace, agent, tls};
+use crate::model::{BodyMatch, DestKey, FailReason, HttpOptions, Share};
 
 /// As much of a body is read and searched.
 pub(super) const BODY_LIMIT_BYTES: usize = 64 * 1024;
@@ -94,7 +94,7 @@ where
                 let response = sender.send_request(request).await?;
                 trace.http_status = Some(response.status().as_u16());
                 trace.phases.processing = meter.head_is_done();
-                let judged = judge(response, options).await;
+                let judged = judge(response, options, trace).await;
                 // hyper takes another request only over a connection that has nothing more to say, and that
                 // neither side's version or headers close.
                 if options.fresh_every.is_some() && judged.is_ok() {
@@ -153,11 +153,17 @@ impl From<hyper::Error> for Halt {
     }
 }
 
-async fn judge(response: Response<Incoming>, options: &HttpOptions) -> Result<String, Halt> {
+async fn judge(
+    response: Response<Incoming>,
+    options: &HttpOptions,
+    trace: &mut Trace,
+) -> Result<String, Halt> {
     let (head, incoming) = response.into_parts();
     judge_head(&head, options).map_err(Halt::Judged)?;
     let body = Body::read(incoming, keeps_body(options)).await?;
-    judge_body(&head, &body, options).map_err(Halt::Judged)
+    let said = judge_body(&head, &body, options).map_err(Halt::Judged)?;
+    trace.share = judge_share(&head, options).map_err(Halt::Judged)?;
+    Ok(with_share(said, trace.share))
 }
 
 pub(super) fn judge_head(head: &Parts, options: &HttpOptions) -> Result<(), Stop> {
@@ -166,6 +172,28 @@ pub(super) fn judge_head(head: &Parts, options: &HttpOptions) -> Result<(), Stop
         return Ok(());
     }
     Err(Stop::fail(FailReason::BadStatus, bad_status(head, options)))
+}
+
+/// How much of its weight the server wants, if its answer has the check's header for that; several of them
+/// are one list (RFC 9110, 5.3).
+pub(super) fn judge_share(head: &Parts, options: &HttpOptions) -> Result<Option<Share>, Stop> {
+    let Some(name) = &options.weight_header else { return Ok(None) };
+    let values: Vec<&[u8]> = head.headers.get_all(name).iter().map(HeaderValue::as_bytes).collect();
+    if values.is_empty() {
+        return Ok(None);
+    }
+    match agent::judge(&values.join(&b',')) {
+        Ok(share) => Ok(Some(share)),
+        Err(Stop::Fail(reason, detail)) => Err(Stop::fail(reason, format!("header {name}: {detail}"))),
+        Err(stop @ Stop::Local(..)) => Err(stop),
+    }
+}
+
+pub(super) fn with_share(said: String, share: Option<Share>) -> String {
+    match share {
+        Some(share) => format!("{said}, wants {share} of its weight"),
+        None => said,
+    }
 }
 
 /// Something is looked for in the body.

@@ -131,6 +131,7 @@ fn tcp_options(socket: &Socket, spec: &CheckSpec) -> Result<(), Stop> {
         }
         CheckKind::Tcp
         | CheckKind::Dialogue(_)
+        | CheckKind::Agent(_)
         | CheckKind::Dns(_)
         | CheckKind::Tls(_)
         | CheckKind::Http(_)

@@ -9,6 +9,7 @@ pub fn server(n: u8, weight: u32, owed: u32, verdict: Option<Verdict>) -> Server
         weight: Weight(weight),
         owed: (owed > 0).then_some(Weight(owed)),
         due: Weight(owed),
+        offer: Weight(owed),
         waits: false,
         verdict,
         lately: match verdict {
