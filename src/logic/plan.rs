@@ -109,10 +109,15 @@ impl ServerFacts {
         self.due.min(self.offer)
     }
 
-    /// In, up, and wants less than it has. What others gave it meanwhile has to be looked at first.
+    /// Its weight is ours or what we owe. What others gave it while a record was on its way to the disk has to
+    /// be looked at first: taken as it is, the record would owe the weight of before.
+    fn is_known(&self) -> bool {
+        self.taken || self.owed == Some(self.weight)
+    }
+
+    /// In, up, and wants less than it has.
     fn comes_down_to(&self) -> Option<Weight> {
-        let known = self.taken || self.owed == Some(self.weight);
-        let heard = self.verdict == Some(Verdict::Up) && self.is_in() && known && !self.unwilling();
+        let heard = self.verdict == Some(Verdict::Up) && self.is_in() && self.is_known() && !self.unwilling();
         let owed = self.owed.filter(|_| heard && self.offer < self.weight)?;
         is_worth_a_write(self.weight, self.offer, owed).then_some(self.offer)
     }
@@ -179,7 +184,7 @@ pub fn plan(facts: &ServiceFacts) -> Plan {
     }
 
     // An operator's wish is no check's: the floor does not hold it.
-    for server in facts.servers.iter().filter(|s| s.wanted_out() && !s.weight.is_zero()) {
+    for server in facts.servers.iter().filter(|s| s.wanted_out() && !s.weight.is_zero() && s.is_known()) {
         plan.add(facts.key, server, Weight::ZERO, Direction::Drain, facts.no_drain());
     }
 
@@ -308,7 +313,8 @@ fn held_down(server: &ServerFacts) -> bool {
 /// few passes; while too few sound ones are in, it shows as kept.
 fn take_out(facts: &ServiceFacts, short: bool) -> Vec<&ServerFacts> {
     let fails = |s: &&ServerFacts| {
-        s.verdict == Some(Verdict::Down) && s.is_in() && (short || s.lately != Lately::Passing)
+        let fails = s.verdict == Some(Verdict::Down) && (short || s.lately != Lately::Passing);
+        fails && s.is_in() && s.is_known()
     };
     let mut failing: Vec<&ServerFacts> = facts.servers.iter().filter(fails).collect();
     // One that has begun to pass again (`None`) goes last.
@@ -318,9 +324,7 @@ fn take_out(facts: &ServiceFacts, short: bool) -> Vec<&ServerFacts> {
 
 /// What is in and would rather not be.
 fn unwilling(facts: &ServiceFacts) -> Vec<&ServerFacts> {
-    let wants_out = |s: &&ServerFacts| {
-        let known = s.taken || s.owed == Some(s.weight);
-        s.unwilling() && s.is_in() && known && s.verdict == Some(Verdict::Up)
-    };
+    let wants_out =
+        |s: &&ServerFacts| s.unwilling() && s.is_in() && s.is_known() && s.verdict == Some(Verdict::Up);
     facts.servers.iter().filter(wants_out).collect()
 }
