@@ -15,6 +15,12 @@ for r in r1 r2; do
   disown
   wait_for "the agent of $r listens" 10 told $r
 done
+attempts() { rs_metric lvs_check_attempts_total $WEB 10.10.0.21:80 check=load; }
+attempts_reach() { [ "$(attempts)" -ge "$1" ]; }
+more_lines() { # N: so many more are asked of r1
+  local now; now=$(attempts)
+  wait_for "$1 more lines of r1" 15 attempts_reach $((now + $1))
+}
 entries_are() { metric_is "$1" lvs_agent_ledger_entries; }
 share_is() { rs_metric_is "$1" lvs_check_reported_share_ratio $WEB 10.10.0.21:80; }
 
@@ -74,7 +80,7 @@ expect_match "a probe by hand says so" "$OUT" 'says `up`'
 agent_run 1 probe $WEB 10.10.0.21:80 --check load
 expect_match "and in its words" "$OUT" 'says `down # backup`'
 say r1 "hello"
-further_probes 3 $WEB 10.10.0.21:80
+more_lines 3
 expect_eq "still out" "$(weight $WEB 10.10.0.21:80)" 0
 say r1 "20%"
 wait_for "it comes back with what it wants" 10 weight_is $WEB 10.10.0.21:80 2
@@ -85,7 +91,7 @@ wait_for "a fifth of 40" 10 weight_is $WEB 10.10.0.21:80 8
 expect_eq "what it is owed" "$(rs_metric lvs_real_server_owed_weight $WEB 10.10.0.21:80)" 40
 set_weight $WEB 10.10.0.21:80 40
 wait_for "it is left alone" 10 rs_api_is tug_of_war $WEB 10.10.0.21:80 held reason
-further_probes 5 $WEB 10.10.0.21:80
+more_lines 5
 expect_eq "still" "$(weight $WEB 10.10.0.21:80)" 40
 say r1 "100%"
 wait_for "it wants all, which is what it has" 10 rs_api_is null $WEB 10.10.0.21:80 held
