@@ -226,17 +226,14 @@ impl Controller {
             let unknown = HandRefused::OwedUnknown(user.0, user.1);
             return lifted.map_err(|_| unknown);
         }
+        let unwilling = self.share_of(user) == Share::NONE;
         Ok(match (ignore_checks, wish, entry) {
             (true, _, _) => HandEffect::GivingBack,
             // Not out by hand: its checks have it. Passing ones that wait for a hold-down wait no longer.
-            (false, None, Some(_))
-                if self.verdict_of(user) != Some(Verdict::Up) || self.share_of(user) == Share::NONE =>
-            {
+            (false, None, Some(_)) if unwilling || self.verdict_of(user) != Some(Verdict::Up) => {
                 return Err(HandRefused::OutByChecks(user.0, user.1));
             }
-            (false, _, _)
-                if self.verdict_of(user) == Some(Verdict::Down) || self.share_of(user) == Share::NONE =>
-            {
+            (false, _, _) if unwilling || self.verdict_of(user) == Some(Verdict::Down) => {
                 HandEffect::StillFailing
             }
             (false, _, _) => HandEffect::GivingBack,
