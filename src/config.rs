@@ -4,6 +4,7 @@
 //! at the first fault. Nothing here touches the world but [`load`].
 
 mod address;
+mod agent;
 mod check;
 mod dialogue;
 mod dns;

@@ -3,7 +3,8 @@
 //! [`Controller::step`] takes what happened and the time, and returns what to do. The parts:
 //! `health` turns probe results into verdicts, `schedule` says what is due, `plan` what to change
 //! and what to hold, `batch` how much of that one cycle makes, `writes` brings it to the kernel,
-//! `guard` says whether to trust what we see, `steady` how fast what we took comes back (`ramp`, `flap`).
+//! `guard` says whether to trust what we see, `steady` how fast what we took comes back (`ramp`, `flap`),
+//! `share` how much of it a real server itself wants.
 //! `tripwire` has the probes come at once where a connection says that something happened.
 //! `table` takes in what was read, `seen` and `signs` what a weight meant, `contest` who else writes it.
 //! `ledger` remembers the weights we took (`keeper`: what of that is on disk, `reopen`: when there was
@@ -30,6 +31,7 @@ mod report;
 mod schedule;
 mod seen;
 mod service;
+mod share;
 mod signs;
 #[cfg(test)]
 mod sim;
@@ -61,6 +63,8 @@ mod tests_pause;
 mod tests_ramp;
 #[cfg(test)]
 mod tests_reload;
+#[cfg(test)]
+mod tests_share;
 #[cfg(test)]
 mod tests_signs;
 #[cfg(test)]

@@ -4,6 +4,7 @@
 //! and one deadline runs over connect, handshake, request and answer. What the agent could not try
 //! is `Inconclusive`, never a failure of the server.
 
+mod agent;
 mod chunked;
 mod dialogue;
 mod dns;
@@ -40,8 +41,8 @@ use tokio::net::TcpStream;
 use tokio::time::{Instant, timeout_at};
 
 use crate::model::{
-    ChainExpiry, CheckKind, Close, Dialogue, DnsOptions, DnsTransport, FailReason, HttpOptions, HttpVersion,
-    LocalReason, Mono, Outcome, Phases, ProbeReport, ProxyProtocol, Target,
+    AgentOptions, ChainExpiry, CheckKind, Close, Dialogue, DnsOptions, DnsTransport, FailReason, HttpOptions,
+    HttpVersion, LocalReason, Mono, Outcome, Phases, ProbeReport, ProxyProtocol, Share, Target,
 };
 use crate::os::Clock;
 pub use engine::{Ended, Engine};
@@ -145,6 +146,7 @@ impl Prober {
         let protocol = match &target.spec.kind {
             CheckKind::Tcp => Protocol::Tcp,
             CheckKind::Dialogue(dialogue) => Protocol::Dialogue(dialogue),
+            CheckKind::Agent(options) => Protocol::Agent(options),
             CheckKind::Dns(options) => Protocol::Dns(options),
             CheckKind::Tls(tls) => Protocol::Tls(self.trust.session(tls, None, addr, None).await?),
             CheckKind::Http(options) if options.version == HttpVersion::V2 => {
@@ -185,6 +187,7 @@ impl Prober {
 enum Protocol<'a> {
     Tcp,
     Dialogue(&'a Dialogue),
+    Agent(&'a AgentOptions),
     Dns(&'a DnsOptions),
     Tls(Session),
     Http(http1::Request, &'a HttpOptions),
@@ -222,6 +225,7 @@ impl Attempt<'_> {
             Protocol::Dialogue(dialogue) => {
                 Box::pin(dialogue::probe(stream, dialogue, self.close, trace)).await
             }
+            Protocol::Agent(options) => Box::pin(agent::probe(stream, options, self.close, trace)).await,
             Protocol::Dns(options) => Box::pin(dns::over_tcp(stream, options, self.close, trace)).await,
             Protocol::Tls(session) => Box::pin(tls::probe(session, stream, self.close, trace)).await,
             Protocol::Http(request, options) => {
@@ -282,6 +286,7 @@ struct Trace {
     since: Mono,
     phases: Phases,
     http_status: Option<u16>,
+    share: Option<Share>,
     chain: Option<Arc<ChainExpiry>>,
     /// What has been received in a dialogue, within its limit.
     heard: Vec<u8>,
@@ -308,6 +313,7 @@ impl Trace {
             since: started,
             phases,
             http_status: None,
+            share: None,
             chain: None,
             heard: Vec::new(),
             received_bytes: 0,
@@ -370,6 +376,7 @@ impl Trace {
             phases: self.phases,
             connected: None,
             http_status: self.http_status,
+            share: self.share.filter(|_| outcome == Outcome::Pass),
             chain: self.chain,
             detail: printable(&detail),
             started: self.started,

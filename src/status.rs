@@ -108,6 +108,9 @@ pub struct RealServerStatus {
     /// In with a part of its owed weight.
     #[serde(default)]
     pub slow_start: Option<SlowStartStatus>,
+    /// What it says that it wants of its owed weight, in percent; only where it says so.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub share_percent: Option<u8>,
     /// More than 6 changes of the verdict in 30 minutes.
     #[serde(default)]
     pub flapping: bool,
@@ -179,6 +182,9 @@ pub struct CheckStatus {
     /// Only where the check has one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tripwire: Option<TripwireStatus>,
+    /// What the server said at its last pass; only where it says such things.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub share_percent: Option<u8>,
 }
 
 /// The idle connection whose end has the server probed at once.

@@ -61,6 +61,10 @@ pub fn note(note: &Note) {
                 "the wall clock was set, or this machine was suspended; no decision depends on the wall clock"
             );
         }
+        Note::ShareChanged { service, dest, share } => {
+            let share = share.map_or_else(|| "nothing said".to_owned(), |share| share.to_string());
+            info!(virtual_server = %service, real_server = %dest, share, "the real server wants another share of its weight");
+        }
         Note::Flapping { service, dest, flaps: true } => {
             warn!(virtual_server = %service, real_server = %dest, "the verdict flaps: more than 6 changes in 30 minutes; meanwhile each drain doubles its hold-down, if it has one");
         }

@@ -12,7 +12,7 @@ use super::problem::{Faults, Place, quote};
 use super::reader::{Bad, Placed, Reader, join};
 use super::tls::Files;
 use super::values::{boolean, duration, name, number, port, text, word};
-use super::{address, dialogue, dns, grpc, http, tls};
+use super::{address, agent, dialogue, dns, grpc, http, tls};
 use crate::model::{
     Check, CheckKind, CheckSpec, Close, Family, GrpcOptions, HttpOptions, Pace, ProxyProtocol, ScopedAddr,
     TlsOptions,
@@ -105,10 +105,11 @@ fn read_check(
     let mark = reader.optional("mark", number(1..=u32::MAX));
     let close = reader.optional("close", close);
     let proxy_protocol = reader.optional("proxy-protocol", proxy_protocol);
-    let dialogue = dialogue::read(&mut reader);
+    let dialogue = dialogue::read(check_type.as_ref().map(|placed| placed.value), &mut reader);
     let greeting = check_type.as_ref().and_then(|placed| dialogue::greeting(placed, &mut reader));
     let check_type = check_type.map(|placed| placed.value);
     let dns = dns::read(check_type, &mut reader);
+    let agent = agent::read(check_type, &mut reader);
     let (http, host_place) = http::read(&mut reader);
     let grpc_service = grpc::service(&mut reader);
     let tls = tls::read(&mut reader, files);
@@ -119,6 +120,7 @@ fn read_check(
     let kind = match check_type? {
         CheckType::Tcp => dialogue.map_or(CheckKind::Tcp, CheckKind::Dialogue),
         CheckType::Dns => CheckKind::Dns(dns?),
+        CheckType::Agent => CheckKind::Agent(agent?),
         CheckType::Smtp | CheckType::Redis | CheckType::Mysql | CheckType::Postgres => {
             CheckKind::Dialogue(greeting?)
         }
@@ -132,6 +134,7 @@ fn read_check(
         CheckKind::Tcp if proxy_protocol.is_none() => Close::Rst,
         CheckKind::Tcp
         | CheckKind::Dialogue(_)
+        | CheckKind::Agent(_)
         | CheckKind::Dns(_)
         | CheckKind::Tls(_)
         | CheckKind::Http(_)

@@ -11,8 +11,9 @@ use crate::model::{BodyRegex, Dialogue, Expect, Speech};
 const MAX_BYTES: usize = 4096;
 
 /// `None`: the connection is all that is asked for.
-pub(super) fn read(reader: &mut Reader<'_, '_>) -> Option<Dialogue> {
-    let send = reader.placed("send", bytes);
+pub(super) fn read(check_type: Option<CheckType>, reader: &mut Reader<'_, '_>) -> Option<Dialogue> {
+    // An agent's is read with its own keys.
+    let send = (check_type != Some(CheckType::Agent)).then(|| reader.placed("send", bytes)).flatten();
     let text = reader.placed("expect", bytes);
     let regex = reader.placed("expect-regex", |value| {
         BodyRegex::new(&http::body_pattern(value)?).map_err(|e| Bad::Message(http::regex_fault(&e)))
@@ -50,7 +51,8 @@ pub(super) fn greeting(check_type: &Placed<CheckType>, reader: &mut Reader<'_, '
         | CheckType::Https
         | CheckType::Grpc
         | CheckType::Grpcs
-        | CheckType::Dns => Speech::Own,
+        | CheckType::Dns
+        | CheckType::Agent => Speech::Own,
     };
     match Dialogue::greeting(speech)? {
         Ok(dialogue) => Some(dialogue),
@@ -63,7 +65,7 @@ pub(super) fn greeting(check_type: &Placed<CheckType>, reader: &mut Reader<'_, '
 
 /// A text whose backslashes are escapes once more, after TOML's own: `'\r\n'` in single quotes, where
 /// TOML has none, is what `"\r\n"` is in double ones.
-fn bytes(value: &DeValue<'_>) -> Result<Vec<u8>, Bad> {
+pub(super) fn bytes(value: &DeValue<'_>) -> Result<Vec<u8>, Bad> {
     let text = values::text(value)?;
     let bytes = unescape(text).map_err(Bad::Form)?;
     match bytes.len() {

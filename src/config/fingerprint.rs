@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use super::Settings;
 use crate::model::{
-    BodyMatch, Check, CheckKind, ClientCertificate, Dialogue, DnsOptions, Expect, GrpcOptions, HttpOptions,
-    HttpVersion, Pace, PemFile, Policy, ScopedAddr, ServicePolicy, TlsOptions,
+    AgentOptions, BodyMatch, Check, CheckKind, ClientCertificate, Dialogue, DnsOptions, Expect, GrpcOptions,
+    HttpOptions, HttpVersion, Pace, PemFile, Policy, ScopedAddr, ServicePolicy, TlsOptions,
 };
 
 /// 48 bits: exact in the double of a metric's value. It must be the same on every machine and in
@@ -124,6 +124,7 @@ impl Writer {
         match kind {
             CheckKind::Tcp => {}
             CheckKind::Dialogue(dialogue) => self.dialogue(dialogue),
+            CheckKind::Agent(AgentOptions { send }) => self.bytes(send),
             CheckKind::Dns(dns) => self.dns(dns),
             CheckKind::Tls(tls) => self.tls(tls),
             CheckKind::Http(http) => self.http(http),
@@ -195,7 +196,8 @@ impl Writer {
     }
 
     fn http(&mut self, http: &HttpOptions) {
-        let HttpOptions { version, method, path, host, headers, status, body, fresh_every } = http;
+        let HttpOptions { version, method, path, host, headers, status, body, fresh_every, weight_header } =
+            http;
         self.text(method);
         self.text(path);
         self.option(host.as_ref(), |w, host| w.text(host));
@@ -225,6 +227,10 @@ impl Writer {
         if let Some(every) = fresh_every {
             self.text("fresh-every");
             self.number(u64::from(*every));
+        }
+        if let Some(header) = weight_header {
+            self.text("weight-header");
+            self.text(header);
         }
         match version {
             HttpVersion::V1 => {}

@@ -2,6 +2,7 @@
 
 use toml::de::DeValue;
 
+use super::agent;
 use super::problem::{Place, quote};
 use super::reader::{Bad, Placed, Reader, join};
 use super::values::{number, text, word};
@@ -45,9 +46,12 @@ pub(super) fn read(reader: &mut Reader<'_, '_>) -> (HttpOptions, Option<Place>) 
     let status = status(reader);
     let body = body(reader, &method);
     let fresh_every = connection(reader, version);
+    let weight_header = agent::weight_header(reader);
     let (host, host_place) = host.map(|h| (h.value, h.place)).unzip();
     let path = path.unwrap_or_else(|| "/".to_owned());
-    (HttpOptions { version, method, path, host, headers, status, body, fresh_every }, host_place)
+    let options =
+        HttpOptions { version, method, path, host, headers, status, body, fresh_every, weight_header };
+    (options, host_place)
 }
 
 /// The host without the port of `host`: the name that a certificate is for.

@@ -13,6 +13,7 @@ words! {
         Grpc = "grpc",
         Grpcs = "grpcs",
         Dns = "dns",
+        Agent = "agent",
         Smtp = "smtp",
         Redis = "redis",
         Mysql = "mysql",
@@ -21,7 +22,7 @@ words! {
 }
 
 /// Types that other versions of the configuration format have and this one does not.
-pub(super) const LATER_TYPES: &[&str] = &["agent", "path"];
+pub(super) const LATER_TYPES: &[&str] = &["path"];
 
 /// A table of the configuration.
 #[derive(Debug)]
@@ -73,8 +74,24 @@ const fn dns(name: &'static str, form: &'static str, default: Fallback) -> Key {
     Key { name, form, default, only: &[CheckType::Dns] }
 }
 
+/// What can be sent to over plain TCP.
+const fn spoken_to(name: &'static str, form: &'static str, default: Fallback) -> Key {
+    Key { name, form, default, only: &[CheckType::Tcp, CheckType::Agent] }
+}
+
 /// What begins with a TCP connection.
 const fn connected(name: &'static str, form: &'static str, default: Fallback) -> Key {
+    use CheckType::{Agent, Grpc, Grpcs, Http, Https, Mysql, Postgres, Redis, Smtp, Tcp, Tls};
+    Key {
+        name,
+        form,
+        default,
+        only: &[Tcp, Tls, Http, Https, Grpc, Grpcs, Agent, Smtp, Redis, Mysql, Postgres],
+    }
+}
+
+/// What a server would keep open.
+const fn stays(name: &'static str, form: &'static str, default: Fallback) -> Key {
     use CheckType::{Grpc, Grpcs, Http, Https, Mysql, Postgres, Redis, Smtp, Tcp, Tls};
     Key { name, form, default, only: &[Tcp, Tls, Http, Https, Grpc, Grpcs, Smtp, Redis, Mysql, Postgres] }
 }
@@ -93,7 +110,7 @@ const fn hosted(name: &'static str, form: &'static str, default: Fallback) -> Ke
     Key { name, form, default, only: &[Http, Https, Grpc, Grpcs] }
 }
 
-const TYPE: &str = "\"tcp\", \"tls\", \"http\", \"https\", \"grpc\", \"grpcs\", \"dns\", \"smtp\", \"redis\", \"mysql\" or \"postgres\"";
+const TYPE: &str = "\"tcp\", \"tls\", \"http\", \"https\", \"grpc\", \"grpcs\", \"dns\", \"agent\", \"smtp\", \"redis\", \"mysql\" or \"postgres\"";
 const RCODE: &str = "\"NOERROR\", \"FORMERR\", \"SERVFAIL\", \"NXDOMAIN\", \"NOTIMP\" or \"REFUSED\"";
 const MODE: &str = "\"enforce\" or \"observe\"";
 const INTERVAL: &str = "a duration from 10ms to 1h, such as \"2s\"";
@@ -197,14 +214,14 @@ pub static CHECK: Section = Section {
         key("rise", RUN, INHERITED),
         key("fall", RUN, INHERITED),
         key("fast-interval", INTERVAL, INHERITED),
-        connected("tripwire", "true or false", INHERITED),
+        stays("tripwire", "true or false", INHERITED),
         key("port", "a port from 1 to 65535", Otherwise("the real server's; in DR and TUN the service's")),
         key("address", ADDRESS, Otherwise("the real server's")),
         key("source", ADDRESS, Otherwise("the kernel's choice, but never a virtual address")),
         key("mark", "a whole number from 1 to 4294967295", Otherwise("no mark")),
         key("close", "\"rst\" or \"fin\"", Otherwise("`\"rst\"` for bare tcp, `\"fin\"` for the others")),
         connected("proxy-protocol", "\"v1\" or \"v2\"", Otherwise("no header")),
-        tcp("send", BYTES, Otherwise("nothing: the server speaks first")),
+        spoken_to("send", BYTES, Otherwise("nothing: the server speaks first")),
         tcp("expect", BYTES, Otherwise("a connection is enough")),
         tcp("expect-regex", "a regular expression of 1 to 4096 bytes", Otherwise("a connection is enough")),
         dns("question", "a name and a record type, such as \"example.com A\"", Required),
@@ -241,6 +258,11 @@ pub static CHECK: Section = Section {
             Otherwise("the server as a whole"),
         ),
         http("connection", "\"fresh\" or \"reuse\"", Value("\"fresh\"")),
+        http(
+            "weight-header",
+            "the name of a header, such as \"Server-Weight\"",
+            Otherwise("the answer says nothing of weights"),
+        ),
         http(
             "fresh-every",
             "a whole number from 2 to 1000",

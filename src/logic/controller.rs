@@ -14,6 +14,7 @@ use super::ledger::{Ledger, Origin};
 use super::pause::Watch;
 use super::probes::Probes;
 use super::service::{ServiceState, count};
+use super::share::Wants;
 use super::source_ports::PortWatch;
 use super::stop::Stop;
 use super::vips::Vips;
@@ -312,12 +313,24 @@ impl Controller {
                 count(state, report, phases);
             }
             let Some(dest_state) = state.dests.get_mut(&dest) else { continue };
-            let before = dest_state.lately;
-            if dest_state.judge(&self.probes, now.mono) {
+            let (before, said) = (dest_state.lately, dest_state.share);
+            let verdict_before = dest_state.verdict;
+            let changed = dest_state.judge(&self.probes, now.mono);
+            if dest_state.share != said {
                 self.dirty.insert(service);
                 if dest_state.verdict == Some(Verdict::Up) {
-                    self.keeper.stop_yielding(&(service, dest));
+                    dest_state.decided.get_or_insert(now.mono);
                 }
+                if Wants::of(said) != Wants::of(dest_state.share) {
+                    let share = dest_state.share;
+                    out.push(Command::Log(Note::ShareChanged { service, dest, share }));
+                }
+            }
+            if (changed || dest_state.share != said) && dest_state.ends_yielding(verdict_before) {
+                self.keeper.stop_yielding(&(service, dest));
+            }
+            if changed {
+                self.dirty.insert(service);
                 if let Some(verdict) = dest_state.verdict {
                     let cause = cause(&self.probes, id, report);
                     out.push(Command::Log(Note::VerdictChanged { service, dest, verdict, cause }));

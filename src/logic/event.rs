@@ -8,8 +8,8 @@ use super::guard::Tally;
 use super::ledger::{Entry, LapseReason, Ledger};
 use crate::model::{
     DestKey, Direction, DriftKind, HandDone, HandRefused, HandRequest, HeldReason, LocalAddresses, OnFailure,
-    Overuse, Policy, Pool, ProbeReport, ReadFailure, ServiceKey, Snapshot, SourcePorts, Target, Verdict,
-    View, Weight, WeightChange, WireEnd, WireTrouble, WriteReport,
+    Overuse, Policy, Pool, ProbeReport, ReadFailure, ServiceKey, Share, Snapshot, SourcePorts, Target,
+    Verdict, View, Weight, WeightChange, WireEnd, WireTrouble, WriteReport,
 };
 
 /// Names a [`Target`] for the time it is probed; never used again for another one.
@@ -115,6 +115,13 @@ pub enum Note {
         dest: DestKey,
         verdict: Verdict,
         cause: String,
+    },
+    /// A real server wants all of its weight, or no longer, or none of it any more.
+    ShareChanged {
+        service: ServiceKey,
+        dest: DestKey,
+        /// `None`: it says nothing of weights any more.
+        share: Option<Share>,
     },
     /// The connection of a tripwire ended by the server's doing: it is probed at once.
     Tripped {

@@ -10,7 +10,7 @@ use super::ledger::{Entry, EntryState, TakenBy, Wish, WishKind};
 use super::probes::User;
 use crate::model::{
     DestKey, Direction, HandDone, HandEffect, HandOrder, HandRefused, HandRequest, Mode, Now, RealServer,
-    ServiceKey, Snapshot, Verdict, Weight, WeightChange,
+    ServiceKey, Share, Snapshot, Verdict, Weight, WeightChange,
 };
 
 /// Requests that wait for the disk at one time.
@@ -207,7 +207,7 @@ impl Controller {
             let ignored = wish.is_some_and(|w| w.kind == WishKind::IgnoreChecks);
             let recorded = entry.or_else(|| self.keeper.lapsed(user));
             let climbs = recorded.is_some_and(|entry| !entry.written.is_zero());
-            let goes_on = self.verdict_of(user) != Some(Verdict::Down);
+            let goes_on = self.verdict_of(user) != Some(Verdict::Down) && self.share_of(user) == Share::FULL;
             return match (ignore_checks, ignored) {
                 (true, false) => Ok(HandEffect::IgnoringChecks),
                 (true, true) => Err(HandRefused::IgnoredAlready(user.0, user.1)),
@@ -226,13 +226,16 @@ impl Controller {
             let unknown = HandRefused::OwedUnknown(user.0, user.1);
             return lifted.map_err(|_| unknown);
         }
+        let unwilling = self.share_of(user) == Share::NONE;
         Ok(match (ignore_checks, wish, entry) {
             (true, _, _) => HandEffect::GivingBack,
             // Not out by hand: its checks have it. Passing ones that wait for a hold-down wait no longer.
-            (false, None, Some(_)) if self.verdict_of(user) != Some(Verdict::Up) => {
+            (false, None, Some(_)) if unwilling || self.verdict_of(user) != Some(Verdict::Up) => {
                 return Err(HandRefused::OutByChecks(user.0, user.1));
             }
-            (false, _, _) if self.verdict_of(user) == Some(Verdict::Down) => HandEffect::StillFailing,
+            (false, _, _) if unwilling || self.verdict_of(user) == Some(Verdict::Down) => {
+                HandEffect::StillFailing
+            }
             (false, _, _) => HandEffect::GivingBack,
         })
     }

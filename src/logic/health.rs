@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::model::{ChainExpiry, FailReason, Mono, Outcome, Pace, ProbeReport, Verdict};
+use crate::model::{ChainExpiry, FailReason, Mono, Outcome, Pace, ProbeReport, Share, Verdict};
 
 /// What is known of one target.
 #[derive(Debug, Clone, Default)]
@@ -18,6 +18,8 @@ pub struct Health {
     pub last: Option<Last>,
     pub last_conclusive: Option<Last>,
     pub last_pass: Option<Mono>,
+    /// What it said at its last pass that it wants of its weight.
+    pub share: Option<Share>,
     /// The certificates it presented last; a probe that came to none leaves them.
     pub chain: Option<Arc<ChainExpiry>>,
     /// The start of the present run of failures.
@@ -57,6 +59,7 @@ impl Health {
                 self.failing_since = None;
                 self.passes_in_a_row = self.passes_in_a_row.saturating_add(1);
                 self.last_pass = Some(report.ended);
+                self.share = report.share;
             }
             Outcome::Fail(reason) => {
                 self.passes_in_a_row = 0;
@@ -137,6 +140,7 @@ mod tests {
                 phases: Phases::default(),
                 connected: None,
                 http_status: None,
+                share: None,
                 chain: None,
                 detail: String::new(),
                 started: Mono::ZERO,

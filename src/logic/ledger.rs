@@ -114,9 +114,10 @@ impl Entry {
         weight == self.written || (self.state == EntryState::Pending && weight == self.from)
     }
 
-    /// True if it says that this weight, above 0 and not all of it, is a step of ours.
-    pub fn left_on_ramp(&self, weight: Weight) -> bool {
-        !self.written.is_zero() && self.left(weight)
+    /// True if it says that this weight, above 0 and not all of it, is a part that we left: of a ramp, or as
+    /// the server wanted it; perhaps before a drain that may not have happened.
+    pub fn left_in_part(&self, weight: Weight) -> bool {
+        !weight.is_zero() && weight != self.owed && self.left(weight)
     }
 }
 

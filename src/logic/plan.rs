@@ -15,6 +15,7 @@ use crate::model::{
 };
 
 use super::ledger::WishKind;
+use super::share::is_worth_a_write;
 
 /// One service as the planner sees it.
 #[derive(Debug, Clone)]
@@ -56,6 +57,8 @@ pub struct ServerFacts {
     pub owed: Option<Weight>,
     /// What of it slow start allows by now, if we took it.
     pub due: Weight,
+    /// What it says that it wants at most of what it is owed: all of that, or 0, or between.
+    pub offer: Weight,
     /// Its hold-down is not over.
     pub waits: bool,
     pub verdict: Option<Verdict>,
@@ -96,6 +99,29 @@ impl ServerFacts {
             || on_failure == OnFailure::Observe
     }
 
+    /// It is well, and wants no new connections.
+    fn unwilling(&self) -> bool {
+        self.owed.is_some() && self.offer.is_zero()
+    }
+
+    /// What it is to have by now if its checks pass.
+    fn step(&self) -> Weight {
+        self.due.min(self.offer)
+    }
+
+    /// Its weight is ours or what we owe. What others gave it while a record was on its way to the disk has to
+    /// be looked at first: taken as it is, the record would owe the weight of before.
+    fn is_known(&self) -> bool {
+        self.taken || self.owed == Some(self.weight)
+    }
+
+    /// In, up, and wants less than it has.
+    fn comes_down_to(&self) -> Option<Weight> {
+        let heard = self.verdict == Some(Verdict::Up) && self.is_in() && self.is_known() && !self.unwilling();
+        let owed = self.owed.filter(|_| heard && self.offer < self.weight)?;
+        is_worth_a_write(self.weight, self.offer, owed).then_some(self.offer)
+    }
+
     /// We took its weight, and nobody wants it out.
     fn is_ours(&self) -> bool {
         self.taken && self.owed.is_some() && !self.wanted_out()
@@ -106,12 +132,16 @@ impl ServerFacts {
     fn climbs_to(&self, on_failure: OnFailure, short: bool) -> Option<Weight> {
         let owed = self.owed.filter(|_| self.is_ours() && !self.weight.is_zero())?;
         let to = match self.verdict {
-            _ if self.comes_back_at_once(on_failure) => owed,
-            Some(Verdict::Up) if short => owed,
-            Some(Verdict::Up) => self.due,
+            _ if self.comes_back_at_once(on_failure) => self.offer,
+            Some(Verdict::Up) if short => self.offer,
+            Some(Verdict::Up) => self.step(),
             Some(Verdict::Down) | None => return None,
         };
-        Some(to).filter(|to| *to > self.weight)
+        Some(to).filter(|to| *to > self.weight && is_worth_a_write(self.weight, *to, owed))
+    }
+
+    fn is_sound(&self) -> bool {
+        self.is_in() && self.verdict != Some(Verdict::Down)
     }
 
     fn is_in(&self) -> bool {
@@ -141,17 +171,20 @@ pub fn plan(facts: &ServiceFacts) -> Plan {
     }
     for server in facts.servers.iter().filter(|s| held_down(s) && !back.iter().any(|(b, _)| b.key == s.key)) {
         let reason = facts.no_write().unwrap_or(HeldReason::HoldDown);
-        plan.add(facts.key, server, server.due, Direction::Restore, Some(reason));
+        plan.add(facts.key, server, server.step(), Direction::Restore, Some(reason));
     }
     let short = short(facts, floor, |s| s.verdict != Some(Verdict::Down));
     for server in &facts.servers {
         if let Some(to) = server.climbs_to(facts.on_failure, short) {
             plan.add(facts.key, server, to, Direction::Adjust, facts.no_write());
+        } else if let Some(to) = server.comes_down_to() {
+            let contested = server.contested.then_some(HeldReason::TugOfWar);
+            plan.add(facts.key, server, to, Direction::Adjust, facts.no_drain().or(contested));
         }
     }
 
     // An operator's wish is no check's: the floor does not hold it.
-    for server in facts.servers.iter().filter(|s| s.wanted_out() && !s.weight.is_zero()) {
+    for server in facts.servers.iter().filter(|s| s.wanted_out() && !s.weight.is_zero() && s.is_known()) {
         plan.add(facts.key, server, Weight::ZERO, Direction::Drain, facts.no_drain());
     }
 
@@ -173,6 +206,26 @@ pub fn plan(facts: &ServiceFacts) -> Plan {
             Some(HeldReason::Floor)
         } else {
             room -= 1;
+            None
+        };
+        plan.add(facts.key, server, Weight::ZERO, Direction::Drain, reason);
+    }
+
+    // Those that are well go last, and as long as enough others are sound: else one that wants no
+    // connections would make room for one that fails.
+    let mut sound = facts.servers.iter().filter(|s| s.is_sound()).count().saturating_sub(floor);
+    for server in unwilling(facts) {
+        let reason = if let Some(reason) = facts.no_drain() {
+            Some(reason)
+        } else if server.contested {
+            Some(HeldReason::TugOfWar)
+        } else if facts.suspect_self {
+            Some(HeldReason::SuspectSelf)
+        } else if room == 0 || sound == 0 {
+            plan.floor_reached = true;
+            Some(HeldReason::Floor)
+        } else {
+            (room, sound) = (room - 1, sound - 1);
             None
         };
         plan.add(facts.key, server, Weight::ZERO, Direction::Drain, reason);
@@ -216,24 +269,32 @@ fn give_back(facts: &ServiceFacts, floor: usize, now_in: usize) -> Vec<(&ServerF
     let short = short(facts, floor, |s| s.verdict != Some(Verdict::Down) || passes(s));
     let taken = facts.servers.iter().filter_map(|s| Some((s, s.owed.filter(|_| out_by_us(s))?)));
     let whole = |s: &ServerFacts| s.comes_back_at_once(facts.on_failure) || (short && passes(s));
+    let sound = |s: &&ServerFacts| s.is_in() && (s.verdict != Some(Verdict::Down) || passes(s));
     let mut back = Vec::new();
     let mut others = Vec::new();
     for (server, owed) in taken {
-        if whole(server) {
-            back.push((server, owed));
+        if server.unwilling() {
+            others.push((server, owed));
+        } else if whole(server) {
+            back.push((server, server.offer));
         } else if server.comes_back() {
-            back.push((server, if short { owed } else { server.due }));
+            back.push((server, if short { server.offer } else { server.step() }));
         } else {
             others.push((server, owed));
         }
     }
-    let mut missing = floor.saturating_sub(now_in + back.iter().filter(|(s, _)| !s.stuck).count());
+    let coming = back.iter().filter(|(s, _)| !s.stuck).count();
+    let mut missing = floor.saturating_sub(now_in + coming);
+    // One that is well, though unwilling, rather than one that fails: enough of them to let that go.
+    let mut unsound = floor.saturating_sub(facts.servers.iter().filter(sound).count() + coming);
     others.sort_by_key(|(s, _)| (Reverse(s.last_pass), s.key));
     for (server, owed) in others {
-        if missing == 0 {
-            break;
+        let well = server.unwilling() && (passes(server) || server.verdict == Some(Verdict::Up));
+        if missing == 0 && !(well && unsound > 0) {
+            continue;
         }
-        missing -= usize::from(!server.stuck);
+        missing = missing.saturating_sub(usize::from(!server.stuck));
+        unsound = unsound.saturating_sub(usize::from(!server.stuck && well));
         back.push((server, owed));
     }
     back
@@ -245,17 +306,25 @@ fn out_by_us(server: &ServerFacts) -> bool {
 
 /// Up again, and kept waiting for a while.
 fn held_down(server: &ServerFacts) -> bool {
-    out_by_us(server) && server.waits && server.verdict == Some(Verdict::Up)
+    out_by_us(server) && server.waits && server.verdict == Some(Verdict::Up) && !server.unwilling()
 }
 
 /// What fails and is in, the longest failing first. One on its way up is not taken out for the last
 /// few passes; while too few sound ones are in, it shows as kept.
 fn take_out(facts: &ServiceFacts, short: bool) -> Vec<&ServerFacts> {
     let fails = |s: &&ServerFacts| {
-        s.verdict == Some(Verdict::Down) && s.is_in() && (short || s.lately != Lately::Passing)
+        let fails = s.verdict == Some(Verdict::Down) && (short || s.lately != Lately::Passing);
+        fails && s.is_in() && s.is_known()
     };
     let mut failing: Vec<&ServerFacts> = facts.servers.iter().filter(fails).collect();
     // One that has begun to pass again (`None`) goes last.
     failing.sort_by_key(|s| (s.failing_since.is_none(), s.failing_since, s.key));
     failing
+}
+
+/// What is in and would rather not be.
+fn unwilling(facts: &ServiceFacts) -> Vec<&ServerFacts> {
+    let wants_out =
+        |s: &&ServerFacts| s.unwilling() && s.is_in() && s.is_known() && s.verdict == Some(Verdict::Up);
+    facts.servers.iter().filter(wants_out).collect()
 }

@@ -10,8 +10,8 @@ use crate::model::Now;
 
 impl Controller {
     /// The state directory was tried again. Its entries are those of an earlier run: where a weight was
-    /// seen above 0 since we started, the entry is over, whatever the kernel shows now. But for a step
-    /// of a ramp: that is where the earlier run left it.
+    /// seen above 0 since we started, the entry is over, whatever the kernel shows now. But for a part
+    /// of it, a step of a ramp: that is where the earlier run left it.
     pub(super) fn ledger_opened(
         &mut self,
         result: Result<Option<Ledger>, String>,
@@ -24,7 +24,7 @@ impl Controller {
                 let seen = |(service, dest): &User| self.services.get(service)?.dests.get(dest)?.owed;
                 ledger
                     .entries
-                    .retain(|user, entry| seen(user).is_none_or(|weight| entry.left_on_ramp(weight)));
+                    .retain(|user, entry| seen(user).is_none_or(|weight| entry.left_in_part(weight)));
                 ledger
             })
         });

@@ -14,8 +14,8 @@ use super::ramp::Climb;
 use super::signs::Sign;
 use crate::model::{
     Check, Connected, Counters, DestKey, Direction, FailReason, Forwarding, Held, HeldReason, Histogram,
-    LocalReason, Mono, OnFailure, Phase, ProbeReport, RealServer, ScopedAddr, ServiceKey, Target, Verdict,
-    Wall, Weight,
+    LocalReason, Mono, OnFailure, Phase, ProbeReport, RealServer, ScopedAddr, ServiceKey, Share, Target,
+    Verdict, Wall, Weight,
 };
 
 #[derive(Debug, Default)]
@@ -52,6 +52,8 @@ pub struct DestState {
     /// When its hold-down began, pauses left out: at the last change of the verdict.
     pub held_since: Option<Mono>,
     pub lately: Lately,
+    /// What it wants of its weight, as far as it says.
+    pub share: Option<Share>,
     pub transitions: u64,
     /// Finished spells of being down; the present one starts at `verdict_changed`.
     pub downtime: Duration,
@@ -92,6 +94,7 @@ impl DestState {
     /// Combines the checks anew; true if the verdict changed.
     pub fn judge(&mut self, probes: &Probes, now: Mono) -> bool {
         self.lately = self.lately(probes);
+        self.share = self.said(probes);
         let verdict = combine(self.healths(probes).map(|(_, health)| health.and_then(|h| h.verdict)));
         if verdict == self.verdict {
             return false;
@@ -229,6 +232,7 @@ pub mod tests {
             phases: Phases { total: Duration::from_millis(1), ..Phases::default() },
             connected: None,
             http_status: None,
+            share: None,
             chain: None,
             detail: "as the test says".into(),
             started: ended,

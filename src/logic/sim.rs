@@ -18,6 +18,7 @@ mod heard;
 mod print;
 mod script;
 mod setup;
+mod shares;
 mod shrink;
 mod steadiness;
 mod tests;

@@ -8,6 +8,7 @@ use super::event::{Command, Note};
 use super::ledger::Entry;
 use super::ramp::{Climb, Ramp};
 use super::service::DestState;
+use super::share::is_worth_a_write;
 use crate::model::{Mode, Mono, RealServer, ServicePolicy, SlowStart, Verdict, VirtualServer, Weight};
 
 impl Controller {
@@ -64,9 +65,12 @@ impl Controller {
         dest: &DestState,
         now: Mono,
     ) -> Option<SlowStart> {
-        let entry = self.keeper.get(&(service.key, row.key))?;
-        if row.weight.is_zero() || row.weight >= entry.owed {
-            return None; // out, or a drain is on its way
+        let user = (service.key, row.key);
+        let entry = self.keeper.get(&user)?;
+        let offer = self.offer(service, policy, &user, dest).unwrap_or(entry.owed);
+        let waits = !is_worth_a_write(row.weight, offer, entry.owed);
+        if row.weight.is_zero() || row.weight >= offer || waits {
+            return None; // out, a drain is on its way, or it wants no more
         }
         let ramp = Ramp::new(&service.scheduler, entry.owed, policy.slow_start);
         let left = dest.climb.map(|climb| climb.ends(&ramp).since(now));

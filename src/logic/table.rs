@@ -10,10 +10,11 @@ use super::ledger::{Entry, EntryState, TakenBy};
 use super::probes::{Probes, User};
 use super::seen::{Seen, begin_anew, yield_unless_up};
 use super::service::{Binding, DestState, ServiceState, target_of};
+use super::share::changed_by_others;
 use super::signs::Sign;
 use crate::model::{
-    Check, DriftKind, Mode, Mono, Now, OnFailure, ReadFailure, RealServer, ServiceKey, SkipReason, Snapshot,
-    Verdict, VirtualServer, Weight,
+    Check, DriftKind, Mode, Mono, Now, OnFailure, ReadFailure, RealServer, ServiceKey, Share, SkipReason,
+    Snapshot, Verdict, VirtualServer, Weight,
 };
 
 impl Controller {
@@ -117,7 +118,8 @@ impl Controller {
                     no_port.insert(binding.check.name.clone());
                 }
             }
-            if dest.verdict == Some(Verdict::Up) || dest.checks.is_empty() {
+            let wants_all = dest.verdict == Some(Verdict::Up) && dest.wants_all();
+            if wants_all || dest.checks.is_empty() {
                 self.keeper.stop_yielding(&user);
             }
             let in_flight = self.cycle.changes().is_some_and(|changes| changes.contains_key(&user));
@@ -277,8 +279,9 @@ fn observe(
     dest.owed = Some(entry.owed);
     if weight == entry.written {
         keeper.mark_done(&user);
-        if keeper.wish(&user).is_none() && dest.verdict == Some(Verdict::Down) {
-            // On its way back by hand, and failing: from now on its checks have it.
+        let limited = dest.wants_less() && (dest.share == Some(Share::NONE) || !weight.is_zero());
+        if keeper.wish(&user).is_none() && (limited || dest.verdict == Some(Verdict::Down)) {
+            // On its way back by hand, and failing or content: from now on its checks have it.
             keeper.set_taken_by(&user, TakenBy::Check);
         }
         return if first { Seen::Adopted(entry) } else { Seen::Nothing };
@@ -302,6 +305,7 @@ fn observe(
     }
     if !entry.written.is_zero() {
         // The ramp ends; it was in, so that nothing was raised over a drain.
+        changed_by_others(dest, user, keeper, now.mono);
         return Seen::ByOthers { expected: entry.written };
     }
     if keeper.wished_out(&user) {
@@ -317,6 +321,8 @@ fn observe(
         } else {
             dest.raised_by_others(probes);
         }
+    } else {
+        changed_by_others(dest, user, keeper, now.mono);
     }
     Seen::ByOthers { expected: entry.written }
 }

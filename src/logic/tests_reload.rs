@@ -7,10 +7,17 @@ use std::time::Duration;
 
 use super::event::Event;
 use super::world::{World, key};
-use crate::model::{Floor, HandOrder, HandRequest, Pace, Policy, Verdict};
+use crate::model::{Floor, HandOrder, HandRequest, Pace, Policy, SourcePorts, Verdict};
 
 const MS: Duration = Duration::from_millis(1);
 const SERVERS: usize = 100;
+
+impl World {
+    pub fn reload(&mut self) {
+        let (policy, source_ports) = (Arc::new(self.policy.clone()), SourcePorts::USUAL);
+        self.send(Event::PolicyLoaded { policy, hash: 2, source_ports });
+    }
+}
 
 fn many() -> World {
     let mut world = World::shop(&[1; SERVERS]);

@@ -12,8 +12,9 @@ use super::ledger::{Ledger, Origin};
 use super::service::tests::{dest, report, tcp_spec};
 use crate::model::{
     Check, DestKey, FailReason, Floor, Forwarding, HandDone, HandRefused, Match, Mode, Mono, Net, Now,
-    Outcome, Policy, ReadFailure, RealServerView, ServiceFlags, ServiceKey, ServicePolicy, Snapshot,
-    SourcePorts, TableSource, View, VirtualServer, Wall, Weight, WeightChange, WriteOutcome, WriteReport,
+    Outcome, Policy, ProbeReport, ReadFailure, RealServerView, ServiceFlags, ServiceKey, ServicePolicy,
+    Share, Snapshot, SourcePorts, TableSource, View, VirtualServer, Wall, Weight, WeightChange, WriteOutcome,
+    WriteReport,
 };
 
 /// In these worlds all of a few servers fail, and it is the servers.
@@ -25,8 +26,9 @@ pub struct World {
     pub controller: Controller,
     pub now: Now,
     pub table: BTreeMap<ServiceKey, VirtualServer>,
-    /// Real servers that fail their probes, with the reason.
+    /// Real servers that fail their probes, with the reason; what they want of their weights.
     pub failing: BTreeMap<std::net::IpAddr, Outcome>,
+    pub shares: BTreeMap<std::net::IpAddr, Share>,
     pub disk: Option<Ledger>,
     pub save_error: Option<String>,
     /// Why the state directory cannot be opened.
@@ -39,7 +41,7 @@ pub struct World {
     /// Commands of these kinds wait until they are released.
     pub slow: BTreeSet<&'static str>,
     waiting: Vec<Command>,
-    /// Whether a write of unknown result reaches the table, and whether its service is read back.
+    /// Whether a write of unknown result lands, and whether its service is read back.
     pub unknown_lands: bool,
     pub unknown_read_back: bool,
     /// Dies right before the next command of this kind is carried out.
@@ -124,6 +126,7 @@ impl World {
             now,
             table,
             failing: BTreeMap::new(),
+            shares: BTreeMap::new(),
             disk: None,
             save_error: None,
             open_error: None,
@@ -255,11 +258,6 @@ impl World {
         }
     }
 
-    pub fn reload(&mut self) {
-        let (policy, source_ports) = (Arc::new(self.policy.clone()), SourcePorts::USUAL);
-        self.send(Event::PolicyLoaded { policy, hash: 2, source_ports });
-    }
-
     fn execute(&mut self, command: Command) -> Option<Event> {
         let kind = kind(&command);
         if self.die_before == Some(kind) {
@@ -282,7 +280,9 @@ impl World {
             Command::Probe { id, target } => {
                 *self.probed.entry(target.addr.addr).or_default() += 1;
                 let outcome = self.failing.get(&target.addr.addr).copied().unwrap_or(Outcome::Pass);
-                Some(Event::ProbeEnded { id, report: report(outcome, self.now.mono) })
+                let share = self.shares.get(&target.addr.addr).copied();
+                let report = ProbeReport { share, ..report(outcome, self.now.mono) };
+                Some(Event::ProbeEnded { id, report })
             }
             Command::ArmWire { wire, .. } => {
                 self.wires.insert(wire);

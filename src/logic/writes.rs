@@ -53,6 +53,7 @@ impl Controller {
                 weight: row.weight,
                 owed: dest.owed,
                 due: self.due(service, policy, row, now),
+                offer: self.offer(service, policy, &user, dest).unwrap_or(row.weight),
                 waits: dest.held_until(policy, now).is_some(),
                 verdict: dest.verdict,
                 lately: dest.lately,
@@ -149,6 +150,12 @@ impl Controller {
         let before = self.keeper.get(&key).copied();
         let (from, written, state) = (change.from, change.to, EntryState::Pending);
         match direction {
+            Direction::Adjust if change.to < change.from => {
+                // As the server itself wants it.
+                let (owed, by, since) = (change.from, TakenBy::Check, now.wall);
+                let new = Entry { owed, from, written, by, reason: None, since, state };
+                Some(before.map_or(new, |entry| Entry { from, written, state, ..entry }))
+            }
             Direction::Restore | Direction::Adjust => {
                 let entry = before.filter(|entry| entry.owed != change.to)?;
                 Some(Entry { from, written, state, ..entry })
@@ -241,6 +248,9 @@ impl Controller {
         }
         let same = |w: &&(WeightChange, Direction)| w.1 == direction && w.0.from == change.from;
         let wanted = wanted.filter(same)?;
+        if change.to < change.from && wanted.0.to > change.from {
+            return None; // no longer less, but more
+        }
         if whole(&wanted.0) {
             return Some(*wanted);
         }

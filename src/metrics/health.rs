@@ -162,6 +162,8 @@ fn probes(out: &mut Families, managed: &Managed) -> fmt::Result {
         m::CHECK_TLS_NOT_AFTER,
         each().filter_map(|(labels, c)| Some((labels, c.chain.as_ref()?.not_after))),
     )?;
+    let shares = each().filter_map(|(labels, c)| Some((labels, c.share?.as_ratio())));
+    out.gauge(m::CHECK_REPORTED_SHARE, shares)?;
     let tripwires = || each().filter_map(|(labels, c)| Some((labels, c.tripwire?)));
     out.gauge(m::CHECK_TRIPWIRE_ARMED, tripwires().map(|(labels, wire)| (labels, flag(wire.armed))))?;
     out.counter(m::CHECK_TRIPWIRE_TRIPS, tripwires().map(|(labels, wire)| (labels, wire.trips)))?;

@@ -6,8 +6,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::{
-    BodyMatch, ChainExpiry, DestKey, Dialogue, DnsOptions, DnsTransport, GrpcOptions, HttpVersion, Mono,
-    ServiceKey,
+    AgentOptions, BodyMatch, ChainExpiry, DestKey, Dialogue, DnsOptions, DnsTransport, GrpcOptions,
+    HttpVersion, Mono, ServiceKey, Share,
 };
 
 /// A named check of the configuration, defaults resolved.
@@ -73,6 +73,8 @@ pub enum CheckKind {
     Tcp,
     /// And then bytes, over plain TCP.
     Dialogue(Dialogue),
+    /// A line that says how much of its weight the server wants.
+    Agent(AgentOptions),
     Dns(DnsOptions),
     Tls(TlsOptions),
     Http(HttpOptions),
@@ -88,6 +90,7 @@ impl CheckKind {
         match self {
             CheckKind::Tcp => "tcp",
             CheckKind::Dialogue(dialogue) => dialogue.speech.as_str(),
+            CheckKind::Agent(_) => "agent",
             CheckKind::Dns(_) => "dns",
             CheckKind::Tls(_) => "tls",
             CheckKind::Http(_) => "http",
@@ -100,7 +103,8 @@ impl CheckKind {
     /// One that a server of this kind would keep open.
     pub fn may_have_tripwire(&self) -> bool {
         match self {
-            CheckKind::Dns(_) => false,
+            // An agent says its line and ends the connection.
+            CheckKind::Agent(_) | CheckKind::Dns(_) => false,
             CheckKind::Tcp
             | CheckKind::Dialogue(_)
             | CheckKind::Tls(_)
@@ -117,6 +121,7 @@ impl CheckKind {
             CheckKind::Http(http) | CheckKind::Https(http, _) => http.fresh_every,
             CheckKind::Tcp
             | CheckKind::Dialogue(_)
+            | CheckKind::Agent(_)
             | CheckKind::Dns(_)
             | CheckKind::Tls(_)
             | CheckKind::Grpc(_)
@@ -129,6 +134,7 @@ impl CheckKind {
             CheckKind::Tls(_) | CheckKind::Https(..) | CheckKind::Grpcs(..) => true,
             CheckKind::Tcp
             | CheckKind::Dialogue(_)
+            | CheckKind::Agent(_)
             | CheckKind::Dns(_)
             | CheckKind::Http(_)
             | CheckKind::Grpc(_) => false,
@@ -143,7 +149,7 @@ impl CheckKind {
                 DnsTransport::Tcp => &[Phase::Connect, Phase::Processing, Phase::Total],
             },
             CheckKind::Tls(_) => &[Phase::Connect, Phase::Tls, Phase::Total],
-            CheckKind::Dialogue(_) | CheckKind::Http(_) | CheckKind::Grpc(_) => {
+            CheckKind::Dialogue(_) | CheckKind::Agent(_) | CheckKind::Http(_) | CheckKind::Grpc(_) => {
                 &[Phase::Connect, Phase::Processing, Phase::Transfer, Phase::Total]
             }
             CheckKind::Https(..) | CheckKind::Grpcs(..) => &Phase::ALL,
@@ -199,6 +205,8 @@ pub struct HttpOptions {
     /// `connection = "reuse"`: of so many probes one makes a connection of its own, the others go over
     /// the one it leaves. `None`: all of them do.
     pub fresh_every: Option<u32>,
+    /// The header of an answer that says how much of its weight the server wants.
+    pub weight_header: Option<String>,
 }
 
 /// What a probe came to. `Inconclusive` is "I could not test", never "it is down".
@@ -261,7 +269,7 @@ words! {
         BadStatus = "bad_status",
         BadBody = "bad_body",
         BadResponse = "bad_response",
-        /// gRPC: it says so itself.
+        /// It says so itself: in gRPC, or as an agent (`down`, `failed`, `stopped`).
         NotServing = "not_serving",
         /// gRPC: it does not know the service that was asked for.
         ServiceUnknown = "service_unknown",
@@ -326,6 +334,8 @@ pub struct ProbeReport {
     pub connected: Option<Connected>,
     /// The status code, if an HTTP answer had one.
     pub http_status: Option<u16>,
+    /// Only of a pass, and of a server that says so.
+    pub share: Option<Share>,
     /// Of the certificates that the server presented, whether they were accepted or not.
     pub chain: Option<Arc<ChainExpiry>>,
     /// For people: what exactly went wrong or came back. At most [`DETAIL_LIMIT_BYTES`], free of

@@ -132,7 +132,9 @@ impl HandDone {
             }
             HandEffect::GivingBack => format!("giving back weight {owed}"),
             HandEffect::StillFailing => {
-                format!("lifted, but its checks fail: weight {owed} comes back when they pass")
+                format!(
+                    "lifted, but its checks keep it out (they fail, or it wants no connections): weight {owed} comes back when they no longer do"
+                )
             }
             HandEffect::IgnoringChecks => {
                 "stays in whatever its checks say, until drain or undrain".to_owned()

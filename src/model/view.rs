@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use super::{
     ChainExpiry, Check, Connected, DestKey, FailReason, Histogram, LocalReason, Mode, Now, OnFailure,
-    Outcome, Phase, Policy, ReadFailure, ServiceKey, SkipReason, Snapshot, TripwireView, VipsView, Wall,
-    Weight, words,
+    Outcome, Phase, Policy, ReadFailure, ServiceKey, Share, SkipReason, Snapshot, TripwireView, VipsView,
+    Wall, Weight, words,
 };
 
 words! {
@@ -182,6 +182,8 @@ pub struct RealServerView {
     pub state: ServerState,
     /// `None`: not settled yet.
     pub verdict: Option<Verdict>,
+    /// What it says that it wants of what it is owed; `None`: it says nothing of weights.
+    pub share: Option<Share>,
     /// In the kernel now.
     pub weight: Weight,
     /// `None`: never seen above 0.
@@ -243,6 +245,8 @@ pub struct CheckView {
     pub last: Option<LastProbe>,
     /// The last attempt that came to a pass or a failure.
     pub last_conclusive: Option<LastProbe>,
+    /// What the server said at its last pass that it wants of its weight.
+    pub share: Option<Share>,
     /// The certificates that the server presented last.
     pub chain: Option<Arc<ChainExpiry>>,
     /// `None`: it has none.

@@ -93,7 +93,7 @@ fn wanted(dialogue: &Dialogue) -> String {
 }
 
 /// What is invisible in it is escaped where the report is made.
-fn quoted(bytes: &[u8]) -> String {
+pub(super) fn quoted(bytes: &[u8]) -> String {
     let shown = bytes.get(..QUOTED_BYTES).unwrap_or(bytes);
     let more = if bytes.len() > QUOTED_BYTES { "…" } else { "" };
     format!("`{}{more}`", String::from_utf8_lossy(shown))

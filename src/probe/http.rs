@@ -10,9 +10,9 @@ use http::header::{CONNECTION, CONTENT_LENGTH, HOST, HeaderName, HeaderValue, LO
 use http::response::Parts;
 use http::{Method, StatusCode};
 
-use super::http1;
 use super::reason::Stop;
-use crate::model::{BodyMatch, DestKey, FailReason, HttpOptions};
+use super::{agent, http1};
+use crate::model::{BodyMatch, DestKey, FailReason, HttpOptions, Share};
 
 /// As much of a body is read and searched.
 pub(super) const BODY_LIMIT_BYTES: usize = 64 * 1024;
@@ -142,6 +142,28 @@ pub(super) fn judge_head(head: &impl Head, options: &HttpOptions) -> Result<(), 
         return Ok(());
     }
     Err(Stop::fail(FailReason::BadStatus, bad_status(head, options)))
+}
+
+/// How much of its weight the server wants, if its answer has the check's header for that; several of them
+/// are one list (RFC 9110, 5.3).
+pub(super) fn judge_share(head: &impl Head, options: &HttpOptions) -> Result<Option<Share>, Stop> {
+    let Some(name) = &options.weight_header else { return Ok(None) };
+    let values = head.values(name);
+    if values.is_empty() {
+        return Ok(None);
+    }
+    match agent::judge(&values.join(&b',')) {
+        Ok(share) => Ok(Some(share)),
+        Err(Stop::Fail(reason, detail)) => Err(Stop::fail(reason, format!("header {name}: {detail}"))),
+        Err(stop @ Stop::Local(..)) => Err(stop),
+    }
+}
+
+pub(super) fn with_share(said: String, share: Option<Share>) -> String {
+    match share {
+        Some(share) => format!("{said}, wants {share} of its weight"),
+        None => said,
+    }
 }
 
 /// Something is looked for in the body.

@@ -9,7 +9,9 @@ use ::http::header::{CONNECTION, CONTENT_LENGTH, TRANSFER_ENCODING};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 
 use super::chunked::Chunks;
-use super::http::{self, Body, HEAD_LIMIT_BYTES, Head, judge_body, judge_head, keeps_body};
+use super::http::{
+    self, Body, HEAD_LIMIT_BYTES, Head, judge_body, judge_head, judge_share, keeps_body, with_share,
+};
 use super::meter::{ANSWER_LIMIT_BYTES, BEFORE_BODY_LIMIT_BYTES};
 use super::reason::Stop;
 use super::{Stage, Trace, tls};
@@ -75,8 +77,9 @@ impl<'a, S: AsyncRead + AsyncWrite + Unpin> Answer<'a, S> {
         judge_head(&head, options)?;
         let (body, whole) = self.body(framing, keeps_body(options), trace).await?;
         let said = judge_body(&head, &body, options)?;
+        trace.share = judge_share(&head, options)?;
         trace.reusable = whole && self.unread.is_empty() && head.persists();
-        Ok(said)
+        Ok(with_share(said, trace.share))
     }
 
     async fn write(&mut self, bytes: &[u8]) -> Result<(), Stop> {

@@ -18,7 +18,9 @@ use h2::client::{Builder, SendRequest};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 
-use super::http::{self, Body, HEAD_LIMIT_BYTES, judge_body, judge_head, keeps_body, unusable};
+use super::http::{
+    self, Body, HEAD_LIMIT_BYTES, judge_body, judge_head, judge_share, keeps_body, unusable, with_share,
+};
 use super::meter::{Meter, Metered};
 use super::reason::Stop;
 use super::trust::{Alpn, Session};
@@ -69,7 +71,9 @@ impl Asked<'_> {
             Asked::Page(request, options) => {
                 let head = |head: &Parts| judge_head(head, options).map(|()| keeps_body(options));
                 let answer = exchange(stream, request, None, head, trace).await?;
-                judge_body(&answer.head, &answer.body, options)
+                let said = judge_body(&answer.head, &answer.body, options)?;
+                trace.share = judge_share(&answer.head, options)?;
+                Ok(with_share(said, trace.share))
             }
             Asked::Health(call, options) => call.make(stream, options, trace).await,
         }

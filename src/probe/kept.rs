@@ -216,6 +216,7 @@ fn keeps(target: &Target) -> Option<(&HttpOptions, bool, u32)> {
         CheckKind::Https(options, _) => (options, true),
         CheckKind::Tcp
         | CheckKind::Dialogue(_)
+        | CheckKind::Agent(_)
         | CheckKind::Dns(_)
         | CheckKind::Tls(_)
         | CheckKind::Grpc(_)

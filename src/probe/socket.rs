@@ -140,6 +140,7 @@ fn speaks_first(spec: &CheckSpec) -> bool {
         || match &spec.kind {
             CheckKind::Tcp => false,
             CheckKind::Dialogue(dialogue) => !dialogue.send.is_empty(),
+            CheckKind::Agent(agent) => !agent.send.is_empty(),
             CheckKind::Dns(_)
             | CheckKind::Tls(_)
             | CheckKind::Http(_)

@@ -1,5 +1,6 @@
 //! Each kind of probe against the zoo on loopback.
 
+mod agent;
 mod certificates;
 mod dialogue;
 mod dns;
@@ -33,6 +34,7 @@ fn target(addr: SocketAddr, kind: CheckKind) -> Target {
     let close = match kind {
         CheckKind::Tcp => Close::Rst,
         CheckKind::Dialogue(_)
+        | CheckKind::Agent(_)
         | CheckKind::Dns(_)
         | CheckKind::Tls(_)
         | CheckKind::Http(_)
@@ -69,6 +71,7 @@ fn get() -> HttpOptions {
         status: vec![(200, 299)],
         body: BodyMatch::Any,
         fresh_every: None,
+        weight_header: None,
     }
 }
 

@@ -11,8 +11,8 @@ use super::{
     SlowStartStatus, Status, TripwireStatus, VirtualServerStatus, Word,
 };
 use crate::model::{
-    CheckView, LastProbe, ManagedView, Mode, Now, Outcome, RealServer, RealServerView, ServiceView, Snapshot,
-    TableSource, Verdict, View, VirtualServer, Wall,
+    CheckView, LastProbe, ManagedView, Mode, Now, Outcome, RealServer, RealServerView, ServiceView, Share,
+    Snapshot, TableSource, Verdict, View, VirtualServer, Wall,
 };
 
 /// The virtual servers of a view, converted one at a time while they are written.
@@ -127,6 +127,7 @@ fn real_server(dest: &RealServer, known: Option<&RealServerView>, now: Now) -> R
             of: s.of,
             ends_in_seconds: s.left.map(seconds),
         }),
+        share_percent: known.and_then(|k| k.share).map(Share::as_percent),
         flapping: known.is_some_and(|k| k.flapping),
         ignores_checks: known.is_some_and(|k| k.ignores_checks),
         active_connections: dest.active_connections,
@@ -173,6 +174,7 @@ fn check(view: &CheckView, now: Now) -> CheckStatus {
             trips: wire.trips,
             degraded: wire.degraded.map(|why| Cow::Borrowed(why.as_str())),
         }),
+        share_percent: view.share.map(Share::as_percent),
     }
 }
 

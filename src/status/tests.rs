@@ -1,6 +1,6 @@
 use super::samples::{NOW, rich, snapshot, virtual_server};
 use super::*;
-use crate::model::{Held, HeldReason, LedgerView, SlowStart, TableSource, TripwireView, WireTrouble};
+use crate::model::{Held, HeldReason, LedgerView, Share, SlowStart, TableSource, TripwireView, WireTrouble};
 
 /// The golden text is the contract: a change of it is a change of the public interface.
 #[test]
@@ -65,6 +65,20 @@ fn ramps_hold_downs_and_flapping_are_additions() {
     let held = serde_json::json!({"reason": "hold_down", "would": 1, "ends_in_seconds": 12.0});
     assert_eq!((&server(1)["held"], &server(1)["flapping"]), (&held, &true.into()));
     assert_eq!((&server(0)["ignores_checks"], &server(1)["ignores_checks"]), (&false.into(), &true.into()));
+}
+
+#[test]
+fn a_share_is_an_addition() {
+    let mut view = rich();
+    let server = &mut view.services[0].managed.as_mut().unwrap().real_servers[0];
+    (server.share, server.checks[0].share) = (Some(Share::percent(40)), Some(Share::percent(40)));
+    let json = serde_json::to_value(Status::from(&view)).unwrap();
+    let servers = &json["virtual_servers"][0]["real_servers"];
+    assert_eq!(
+        (&servers[0]["share_percent"], &servers[0]["checks"][0]["share_percent"]),
+        (&40.into(), &40.into())
+    );
+    assert_eq!((servers[1].get("share_percent"), servers[0]["checks"][1].get("share_percent")), (None, None));
 }
 
 #[test]

@@ -6,8 +6,9 @@ use std::time::Duration;
 
 use lvs_agent::config::{Config, ListenAddr, Settings};
 use lvs_agent::model::{
-    BodyMatch, CheckKind, CheckSpec, Close, Dialogue, DnsTransport, Expect, Floor, HttpOptions, HttpVersion,
-    Mode, OnFailure, Pace, Policy, ProxyProtocol, Rcode, RecordType, ScopedAddr, TlsOptions, VipSharing,
+    AgentOptions, BodyMatch, CheckKind, CheckSpec, Close, Dialogue, DnsTransport, Expect, Floor, HttpOptions,
+    HttpVersion, Mode, OnFailure, Pace, Policy, ProxyProtocol, Rcode, RecordType, ScopedAddr, TlsOptions,
+    VipSharing,
 };
 
 use super::{GENERATED, directory, rendered, valid};
@@ -134,8 +135,9 @@ fn a_check_with_every_key() {
     assert_eq!(spec.address, scoped("fe80::21", "eth1"));
     assert_eq!(spec.source, scoped("fe80::2", "eth1"));
     let CheckKind::Https(http, tls) = &spec.kind else { panic!("{spec:?}") };
-    let HttpOptions { version, method, path, host, headers, status, body, fresh_every } = http;
+    let HttpOptions { version, method, path, host, headers, status, body, fresh_every, weight_header } = http;
     assert_eq!((*version, *fresh_every), (HttpVersion::V1, Some(20)));
+    assert_eq!(weight_header.as_deref(), Some("server-weight"), "case makes no difference");
     assert_eq!((method.as_str(), path.as_str()), ("POST", "/healthz?deep=1"));
     assert_eq!(host.as_deref(), Some("shop.example.com:8443"));
     let header = |name: &str, value: &str| (name.to_owned(), value.to_owned());
@@ -200,6 +202,22 @@ fn a_grpc_check_has_a_service_and_a_host() {
     assert_eq!((checks[5].spec.close, checks[5].spec.kind.as_str()), (Close::Fin, "grpcs"));
     let CheckKind::Http(http) = &checks[6].spec.kind else { panic!() };
     assert_eq!(http.version, HttpVersion::V2);
+}
+
+#[test]
+fn an_agent_may_be_asked_and_speaks_on_a_port_of_its_own() {
+    let (config, _) = good("full.toml");
+    let load = &config.policy.services[1].checks[7].spec;
+    assert_eq!(load.kind, CheckKind::Agent(AgentOptions { send: b"web\n".to_vec() }));
+    assert_eq!((load.port, load.close, load.kind.as_str()), (Some(9999), Close::Fin, "agent"));
+    assert_eq!(load.proxy_protocol, Some(ProxyProtocol::V1));
+    let quiet = valid(
+        "[defaults]\ntripwire = true\n[check.a]\ntype = 'agent'\nport = 1\n\
+         [[service]]\nmatch = ['*:*/tcp']\nchecks = ['a']\n",
+    );
+    let quiet = &quiet.policy.services[0].checks[0].spec;
+    assert_eq!(quiet.kind, CheckKind::Agent(AgentOptions { send: Vec::new() }));
+    assert!(!quiet.pace.tripwire, "an agent ends its connections");
 }
 
 #[test]

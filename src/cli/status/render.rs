@@ -302,6 +302,11 @@ fn state_text(server: &RealServerStatus) -> (String, Paint) {
         let left = ramp.ends_in_seconds.map_or(String::new(), |left| format!(", whole in {}", age(left)));
         parts.push(format!("slow start, step {} of {}{left}", ramp.step, ramp.of));
     }
+    match server.share_percent {
+        Some(0) => parts.push("wants no new connections".to_owned()),
+        Some(percent @ 1..100) => parts.push(format!("wants {percent}% of its weight")),
+        Some(_) | None => {}
+    }
     // Failing it is held, and that says so.
     if server.ignores_checks && server.held.as_ref().is_none_or(|held| held.reason != "ignore_checks") {
         parts.push("its checks are ignored until drain or undrain".to_owned());

@@ -108,20 +108,25 @@ fn ramps_hold_downs_and_flapping_stand_in_the_state() {
         Some(HeldStatus { reason: "hold_down".into(), would: Weight(1), ends_in_seconds: Some(75.0) });
     servers[1].flapping = true;
     servers[2].ignores_checks = true;
+    (servers[2].share_percent, servers[1].share_percent) = (Some(100), Some(0));
+    servers[0].share_percent = Some(50);
     servers[3].ignores_checks = true;
     servers[3].held =
         Some(HeldStatus { reason: "ignore_checks".into(), would: Weight(0), ends_in_seconds: None });
     servers[3].slow_start = ramp(None);
     let out = shown(status, &args()).out;
     let line = |server: &str| out.lines().find(|l| l.contains(server)).unwrap().to_owned();
-    assert!(line("10.10.0.21:80").contains("  slow start, step 3 of 10, whole in 21s  "), "{out}");
+    assert!(
+        line("10.10.0.21:80").contains("  slow start, step 3 of 10, whole in 21s; wants 50% of its weight  "),
+        "{out}"
+    );
     assert!(line("10.10.0.23:80").contains("; its checks are ignored until drain or undrain  "), "{out}");
     // What says that it is held says this too.
     assert!(
         line("10.10.0.24:80").contains("  held by ignore_checks, would be 0; slow start, step 3 of 10  "),
         "{out}"
     );
-    let expected = "; held by hold_down, would be 1, for another 1m15s; flapping  ";
+    let expected = "; held by hold_down, would be 1, for another 1m15s; wants no new connections; flapping  ";
     assert!(line("10.10.0.22:80").contains(expected), "{out}");
 }
 

@@ -9,6 +9,7 @@ pub fn server(n: u8, weight: u32, owed: u32, verdict: Option<Verdict>) -> Server
         weight: Weight(weight),
         owed: (owed > 0).then_some(Weight(owed)),
         due: Weight(owed),
+        offer: Weight(owed),
         waits: false,
         verdict,
         lately: match verdict {
@@ -247,15 +248,82 @@ fn a_hold_down_is_held_unless_the_floor_wants_it() {
     assert_eq!(held(&plan(&facts)), [(1, "observe", 1)]);
 }
 
+fn offering(n: u8, weight: u32, owed: u32, offer: u32, verdict: Option<Verdict>) -> ServerFacts {
+    let mut s = server(n, weight, owed, verdict);
+    (s.offer, s.taken) = (Weight(offer), weight != owed);
+    s
+}
+
+#[test]
+fn an_offer_below_the_weight_is_taken_and_one_above_it_given() {
+    let others = || server(9, 10, 10, UP);
+    let one = |s: ServerFacts| facts(vec![s, others()]);
+    for (s, expected) in [
+        (offering(1, 10, 10, 5, UP), vec![(1, 10, 5)]),
+        (offering(1, 5, 10, 5, UP), vec![]),
+        (offering(1, 3, 10, 5, UP), vec![(1, 3, 5)]),
+        (offering(1, 0, 10, 5, UP), vec![(1, 0, 5)]),
+        (offering(1, 5, 10, 10, UP), vec![(1, 5, 10)]),
+        (offering(1, 10, 10, 0, UP), vec![(1, 10, 0)]),
+        (offering(1, 0, 10, 0, UP), vec![]),
+        // What is not up keeps what it has, or fails.
+        (offering(1, 10, 10, 5, None), vec![]),
+        (offering(1, 10, 10, 5, DOWN), vec![(1, 10, 0)]),
+        (offering(1, 10, 10, 0, None), vec![]),
+    ] {
+        assert_eq!(changes(&plan(&one(s.clone()))), expected, "{s:?}");
+    }
+    let mut unseen = offering(1, 8, 10, 5, UP);
+    unseen.taken = false;
+    assert_eq!(changes(&plan(&one(unseen.clone()))), [], "somebody else's weight is looked at first");
+    unseen.verdict = DOWN;
+    assert_eq!(changes(&plan(&one(unseen))), [], "or the record would owe the weight of before");
+}
+
+#[test]
+fn an_offer_is_held_for_its_reasons() {
+    let both = || facts(vec![offering(1, 10, 10, 5, UP), offering(2, 10, 10, 0, UP), server(3, 9, 9, UP)]);
+    let with = |change: fn(&mut ServiceFacts)| {
+        let mut facts = both();
+        change(&mut facts);
+        held(&plan(&facts))
+    };
+    assert_eq!(with(|f| f.mode = Mode::Observe), [(1, "observe", 5), (2, "observe", 0)]);
+    assert_eq!(with(|f| f.ledger_unsaved = true), [(1, "ledger_unsaved", 5), (2, "ledger_unsaved", 0)]);
+    let contested = with(|f| f.servers.iter_mut().for_each(|s| s.contested = true));
+    assert_eq!(contested, [(1, "tug_of_war", 5), (2, "tug_of_war", 0)]);
+    assert_eq!(with(|f| f.suspect_self = true), [(2, "suspect_self", 0)]);
+    assert_eq!(with(|f| f.floor = Floor::Count(3)), [(2, "floor", 0)]);
+    let mut waiting = facts(vec![offering(1, 0, 10, 0, UP), server(2, 9, 9, UP)]);
+    waiting.servers[0].waits = true;
+    assert_eq!(held(&plan(&waiting)), [], "it waits for nothing but itself");
+}
+
+#[test]
+fn the_unwilling_go_last_and_come_back_for_those_that_fail() {
+    // Room for one: the failing one has it.
+    let go = facts(vec![offering(1, 10, 10, 0, UP), server(2, 10, 10, DOWN)]);
+    assert_eq!((changes(&plan(&go)), held(&plan(&go))), (vec![(2, 10, 0)], vec![(1, "floor", 0)]));
+    // One that fails and cannot be taken makes no room for one that is well.
+    let mut contested = go.clone();
+    contested.servers[1].contested = true;
+    assert_eq!(held(&plan(&contested)), [(2, "tug_of_war", 0), (1, "floor", 0)]);
+    let back = facts(vec![offering(1, 0, 10, 0, UP), offering(2, 0, 10, 0, UP), server(3, 10, 10, DOWN)]);
+    assert_eq!(changes(&plan(&back)), [(2, 0, 10)], "one is enough");
+    let mut emptied = back;
+    emptied.floor = Floor::Count(0);
+    assert_eq!(changes(&plan(&emptied)), [(3, 10, 0)], "nobody has to be in");
+}
+
 proptest::proptest! {
     /// Invariants 1 and 6: carried out, a plan keeps the floor, and the next one adds nothing
     /// but what waited for a restore to land.
     #[test]
     fn plans_keep_the_floor_and_come_to_rest(
-        raw in proptest::collection::vec((0u32..3, 0u32..3, 0u8..6, proptest::bool::ANY, 0u8..4), 0..8),
+        raw in proptest::collection::vec((0u32..3, 0u32..3, 0u8..6, proptest::bool::ANY, 0u8..4, 0u32..4), 0..8),
         floor in 0u32..10, percent in proptest::bool::ANY,
     ) {
-        let mut facts = facts(raw.iter().enumerate().map(|(n, (weight, owed, verdict, taken, way))| {
+        let mut facts = facts(raw.iter().enumerate().map(|(n, (weight, owed, verdict, taken, way, share))| {
             let mut s = server(n as u8, *weight, if *weight > 0 { *weight } else { *owed }, [None, UP, DOWN][*verdict as usize % 3]);
             if *verdict >= 3 {
                 s.lately = [Lately::Passing, Lately::Mixed, Lately::Passing][*verdict as usize % 3];
@@ -268,6 +336,8 @@ proptest::proptest! {
                 s.due = Weight(weight + u32::from(*way) - 1);
                 s.taken = true;
             }
+            // A half, none, or all of it.
+            s.offer = s.owed.map_or(s.weight, |owed| Weight([owed.0.div_ceil(2), 0, owed.0, owed.0][*share as usize]));
             s
         }).collect());
         facts.floor = if percent { Floor::Percent((floor * 11).min(100) as u8) } else { Floor::Count(floor) };

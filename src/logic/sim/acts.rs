@@ -23,6 +23,7 @@ impl Sim<'_> {
         match act {
             Act::Fails { addr, port, outcome } => drop(self.sick.insert((*addr, *port), *outcome)),
             Act::Trips(addr) => self.trip(*addr),
+            Act::Says(addr, percent) => self.says(*addr, *percent),
             Act::Passes(addr) => self.sick.retain(|(sick, _), _| sick != addr),
             Act::Edit(user, weight) => self.edit(*user, *weight),
             Act::Delete(user) => self.delete(*user),
@@ -240,6 +241,8 @@ impl Sim<'_> {
     pub(super) fn restart(&mut self) {
         self.forget_process();
         self.runs.clear();
+        self.ups.clear();
+        self.heard_shares.clear();
         self.known.clear();
         self.whole_read = None;
         let opens = !self.goes_wrong(Fault::Opens);

@@ -90,7 +90,7 @@ impl Sim<'_> {
             Command::SetWeights(changes) => self.write(changes),
             Command::Probe { id, target } => {
                 let outcome = self.outcome(target.addr.addr, target.port, due);
-                Some(Event::ProbeEnded { id, report: self.report(outcome) })
+                Some(Event::ProbeEnded { id, report: self.report(target.addr.addr, outcome) })
             }
             Command::ReadTable => {
                 self.traffic_goes_on();
@@ -127,8 +127,9 @@ impl Sim<'_> {
         outcome
     }
 
-    fn report(&self, outcome: Outcome) -> ProbeReport {
-        ProbeReport { detail: String::new(), ..report(outcome, self.world.now.mono) }
+    fn report(&self, addr: IpAddr, outcome: Outcome) -> ProbeReport {
+        let share = self.world.shares.get(&addr).copied().filter(|_| outcome == Outcome::Pass);
+        ProbeReport { detail: String::new(), share, ..report(outcome, self.world.now.mono) }
     }
 
     fn traffic_goes_on(&mut self) {
@@ -214,6 +215,7 @@ impl Sim<'_> {
         match &event {
             Event::ProbeEnded { id, report } => {
                 self.count(*id, report.outcome);
+                self.hear(*id, report);
                 passed = Some(report.outcome);
             }
             Event::TableRead(Ok(snapshot)) => {

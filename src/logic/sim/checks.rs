@@ -15,7 +15,8 @@ impl Sim<'_> {
         let (given, operators) = (truth.given, truth.zero_by_operator);
         if weight > 0 {
             self.require(!operators, || format!("invariant 4: an operator's 0 is raised: {change:?}"));
-            let back = weight == given || self.may_be_a_step(change, given);
+            let back =
+                weight == given || self.may_be_a_step(change, given) || self.may_be_a_share(change, given);
             self.require(back, || format!("invariant 3: not what it took: {change:?}, {given} was"));
             return;
         }
@@ -66,6 +67,7 @@ impl Sim<'_> {
             self.require(!back || wished && change.to.is_zero(), || {
                 format!("trap 18: at the stop: {change:?}")
             });
+            self.is_asked_for(change);
             if !change.to.is_zero() || wished {
                 continue;
             }
@@ -74,7 +76,8 @@ impl Sim<'_> {
             let scheduler = self.world.table.get(&change.service).map_or("", |vs| &vs.scheduler);
             let keeps = service.is_some_and(|s| s.on_failure(scheduler) == OnFailure::Observe);
             self.require(!keeps, || format!("trap 33: drained where weight 0 refuses clients: {change:?}"));
-            let down = self.runs.values().any(|run| run.probed.0 == change.dest.addr && run.down);
+            let told = |run: &Run| run.down || run.share == Some(0);
+            let down = self.runs.values().any(|run| run.probed.0 == change.dest.addr && told(run));
             self.require(down, || format!("invariant 7: drained without `fall` failures: {change:?}"));
         }
     }
@@ -103,9 +106,11 @@ impl Sim<'_> {
             for (dest, state) in &service.dests {
                 let weight = self.weight(&(*key, *dest));
                 let fails = state.verdict == Some(Verdict::Down) && state.lately != Lately::Passing;
-                let kept = fails && weight.is_some_and(|w| w > 0);
+                let kept = (fails || self.is_unwilling(key, dest)) && weight.is_some_and(|w| w > 0);
                 if kept && state.held.is_none() {
-                    wrong = Some(format!("{dest} of {key} fails, is in, and nothing holds it"));
+                    wrong = Some(format!(
+                        "{dest} of {key} fails or wants to be out, is in, and nothing holds it"
+                    ));
                 }
                 if !suspects && state.held.is_some_and(|h| h.reason == HeldReason::SuspectSelf) {
                     wrong = Some(format!("trap 26: {dest} of {key} is held by a suspicion that is over"));
@@ -124,9 +129,10 @@ impl Sim<'_> {
         for (id, target) in new {
             let probed = (target.addr.addr, target.port, target.spec.port);
             let same = self.runs.values().filter(|run| run.probed == probed);
-            let fresh = Run { probed, passes: 0, failures: 0, down: false, heard: false };
+            let share = same.clone().filter_map(|run| run.share).min();
+            let fresh = Run { probed, passes: 0, failures: 0, down: false, heard: false, share: None };
             let run = same.max_by_key(|run| (run.down, run.failures)).copied().unwrap_or(fresh);
-            self.runs.insert(id, Run { heard: false, ..run });
+            self.runs.insert(id, Run { heard: false, share, ..run });
         }
         self.runs.retain(|id, _| probes.get(*id).is_some());
     }

@@ -142,7 +142,7 @@ fn act(random: &mut Random) -> Act {
     let service = vip(random.pick(&[1, 2]));
     let key = server(random.below(u64::from(SERVERS)) as u8 + 1);
     let user = (service, key);
-    match random.below(49) {
+    match random.below(54) {
         0..=5 => fails(random, key.addr),
         6..=9 => Act::Passes(key.addr),
         10..=16 => by_others(random, user),
@@ -167,6 +167,20 @@ fn act(random: &mut Random) -> Act {
         }
         41..=42 => Act::ReAdd(user, random.pick(&[0, 1, 2, 5, 9])),
         43..=46 => Act::Trips(key.addr),
+        47..=51 => Act::Says(
+            key.addr,
+            random.pick(&[
+                None,
+                Some(0),
+                Some(0),
+                Some(1),
+                Some(30),
+                Some(50),
+                Some(75),
+                Some(99),
+                Some(100),
+            ]),
+        ),
         _ => Act::Undrain { user, ignore_checks: random.percent(50) },
     }
 }

@@ -1,7 +1,7 @@
 //! Runs a script: every command takes its time, anything may fail, and after each of it the
 //! invariants are checked.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -57,6 +57,8 @@ pub struct Run {
     pub down: bool,
     /// It was probed itself.
     pub heard: bool,
+    /// What it said at its last pass that it wants of its weight, in percent.
+    pub share: Option<u8>,
 }
 
 /// One more thing to look at after each step: what is wrong, if anything.
@@ -98,6 +100,10 @@ pub struct Sim<'a> {
     pub notes: BTreeMap<String, usize>,
     pub answers: u64,
     pub wires: Wires,
+    /// All that the living process was told of shares, in percent.
+    pub heard_shares: BTreeMap<IpAddr, BTreeSet<u8>>,
+    /// Whose last verdict in the log is up.
+    pub ups: BTreeSet<User>,
     next_step: usize,
     /// Which of the expectations that wait have come true.
     come_true: Vec<bool>,
@@ -173,6 +179,8 @@ impl<'a> Sim<'a> {
             notes: BTreeMap::new(),
             answers: 0,
             wires: Wires::default(),
+            heard_shares: BTreeMap::new(),
+            ups: BTreeSet::new(),
             next_step: 0,
             come_true: vec![false; script.steps.len()],
             watch,
@@ -194,6 +202,7 @@ impl<'a> Sim<'a> {
         self.floors_hold_at_rest();
         self.all_that_is_kept_is_shown();
         self.sick.clear();
+        self.world.shares.clear();
         self.world.policy = healthy_policy(self.script);
         self.reload();
         self.run_for(MENDED);

@@ -5,11 +5,24 @@ use super::engine::Sim;
 use super::script::What;
 use crate::logic::event::Note;
 use crate::logic::ledger::LapseReason;
-use crate::model::{DestKey, HandDone, HandEffect, ServiceKey, Verdict};
+use crate::model::{DestKey, HandDone, HandEffect, ServiceKey, Share, Verdict};
 
 impl Sim<'_> {
     pub(super) fn logged(&mut self, note: &Note) {
-        if let Note::VerdictChanged { service, dest, verdict: Verdict::Up, .. } = note {
+        if let Note::VerdictChanged { service, dest, verdict, .. } = note {
+            let user = (*service, *dest);
+            let was_up = self.ups.remove(&user);
+            if *verdict == Verdict::Up {
+                self.ups.insert(user);
+            }
+            // After a restart it is known again that it is down, which is no change.
+            if was_up || *verdict == Verdict::Up {
+                self.begin_anew(service, dest);
+            }
+        }
+        if let Note::ShareChanged { service, dest, share } = note
+            && share.is_none_or(|share| share == Share::FULL)
+        {
             self.begin_anew(service, dest);
         }
         // Zeroed counters and a raise between two reads look like a virtual server that was built anew.

@@ -121,6 +121,8 @@ impl Display for Act {
                 write!(f, "fails {addr}:{port} {}", word_of(*outcome))
             }
             Act::Trips(addr) => write!(f, "trips {addr}"),
+            Act::Says(addr, Some(percent)) => write!(f, "says {addr} {percent}%"),
+            Act::Says(addr, None) => write!(f, "says {addr} nothing"),
             Act::Passes(addr) => write!(f, "passes {addr}"),
             Act::Edit(user, weight) => write!(f, "operator sets {} to {weight}", Of(user)),
             Act::Delete(user) => write!(f, "operator deletes {}", Of(user)),

@@ -148,6 +148,8 @@ pub enum Act {
     Passes(IpAddr),
     /// It ends its idle connections.
     Trips(IpAddr),
+    /// How much of its weight it says that it wants, in percent; `None`: nothing of that.
+    Says(IpAddr, Option<u8>),
     Edit(User, u32),
     Delete(User),
     DeleteService(ServiceKey),

@@ -118,7 +118,7 @@ impl Sim<'_> {
         let Some(dest) = controller.services.get(&user.0).and_then(|s| s.dests.get(&user.1)) else {
             return false;
         };
-        let passes = |run: &Run| run.heard && run.passes > 0;
+        let passes = |run: &Run| run.heard && run.passes > 0 && run.share != Some(0);
         let runs = dest.checks.iter().map(|binding| binding.target.and_then(|id| self.runs.get(&id)));
         let ours = controller.keeper.get(&user).is_some() && !controller.keeper.wished_out(&user);
         // After a failed write the next poll is soon enough.

@@ -100,8 +100,8 @@ fn what_can_happen_is_drawn() {
             }
         }
     }
-    // 29 kinds of acts, and 3 moments around 4 kinds of commands.
-    assert_eq!(seen.len(), 29 + 12, "{seen:?}");
+    // 30 kinds of acts, and 3 moments around 4 kinds of commands.
+    assert_eq!(seen.len(), 30 + 12, "{seen:?}");
 }
 
 fn scenarios() -> Vec<(String, String)> {

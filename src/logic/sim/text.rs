@@ -20,7 +20,7 @@ const SERVICE: &str = "virtual-server 10.0.0.1:80/tcp wrr [unmanaged | floor 1|5
      checks none|80,81,service | on-failure weight-0|observe | interval 1s | \
      slow-start 10s | hold-down 30s | tripwire]…";
 const ROW: &str = "real-server 10.0.1.1:80 weight 5 [masq], after its virtual-server";
-const ACTS: &str = "after `at 5s` stands one of: fails, passes, trips, operator, keepalived, drain, undrain, configure, \
+const ACTS: &str = "after `at 5s` stands one of: fails, passes, trips, says, operator, keepalived, drain, undrain, configure, \
      unconfigure, suspect-self, broken-config, dies, stops, reboots, restarts, faults, pauses, clock, looks, dump-lacks, \
      before-write; or what is expected: weight, owed, verdict, drained, held, tripwire, ledger, writes, noted, answered";
 const EXPECTED: &str = "after `by 5s` and `until 5s` stands what is expected: weight, owed, verdict, drained, held, \
@@ -259,6 +259,11 @@ impl Words<'_> {
             "fails" => self.fails()?,
             "trips" => Act::Trips(self.parsed("trips 10.0.1.1")?),
             "passes" => Act::Passes(self.parsed("passes 10.0.1.1")?),
+            "says" => {
+                let form = "says 10.0.1.1 50%, or says 10.0.1.1 nothing";
+                let addr = self.parsed(form)?;
+                Act::Says(addr, if self.then("nothing") { None } else { Some(self.percent(form)?) })
+            }
             "operator" => self.operator()?,
             "keepalived" => {
                 let form = "keepalived reloads|rebuilds 10.0.0.1:80/tcp";

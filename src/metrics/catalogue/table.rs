@@ -189,6 +189,8 @@ catalogue! {
     CHECK_TLS_NOT_AFTER: Gauge, "lvs_check_tls_not_after_timestamp_seconds", RK, Seconds, Stable,
         "Earliest expiry in the certificate chain that the server presented last, accepted or not; no row before it presented one",
         "probes";
+    CHECK_REPORTED_SHARE: Gauge, "lvs_check_reported_share_ratio", RK, Ratio, Stable,
+        "What the server said at its last pass that it wants of its owed weight (check type agent, weight-header); no row where it says nothing", "probes";
     CHECK_TRIPWIRE_ARMED: Gauge, "lvs_check_tripwire_armed", RK, One, Stable,
         "1 while the idle connection of a tripwire is held; only where configured", "probes";
     CHECK_TRIPWIRE_TRIPS: Counter, "lvs_check_tripwire_trips_total", RK, One, Stable,

@@ -34,6 +34,7 @@ fn report() -> ProbeReport {
         },
         connected: None,
         http_status: Some(503),
+        share: None,
         chain: None,
         detail: "503 is not in 200-299".to_owned(),
         started: Mono::ZERO,

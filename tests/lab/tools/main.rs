@@ -1,6 +1,7 @@
 //! The small programs that the lab needs inside its kernel, in one binary, so that nothing but cargo builds them.
 //! `lab-tools` alone lists them.
 
+mod agent;
 mod bulk;
 mod chaos;
 mod dashboards;
@@ -21,6 +22,7 @@ use serve::{Behaviour, Director};
 const USAGE: &str = "\
 lab-tools serve ADDR:PORT NAME [BEHAVIOUR|@FILE] an HTTP server that answers its name, or misbehaves; the file has a
                                                  word that holds from the next request on
+lab-tools agent ADDR:PORT FILE                   an agent that says the line in FILE to each connection
 lab-tools load ADDR:PORT PAUSE_MS FILE           new connections without end until SIGTERM; one line a request in FILE
 lab-tools referee SERVICE SERVER WEIGHT LIMIT_S [kill PID | run COMMAND...]
                                                  times the kernel's table from then on until the server has WEIGHT
@@ -70,6 +72,7 @@ fn run(words: &[&str]) -> Result<ExitCode, Failure> {
             };
             serve::run(addr, name, director)
         }
+        ["agent", addr, file] => agent::run(addr, file.into()),
         ["load", target, pause_ms, file] => load::run(target, Duration::from_millis(pause_ms.parse()?), file),
         ["referee", service, server, weight, limit_s, act @ ..] => {
             let act = match act {

@@ -159,6 +159,12 @@ pub fn machinery() -> Machinery {
     machinery
 }
 
+/// Its first check is told so.
+fn saying(percent: u64, mut checks: Vec<CheckView>) -> Vec<CheckView> {
+    checks[0].share = Some(Share::percent(percent));
+    checks
+}
+
 /// A service with a real server in each state a check can bring it to.
 fn shop(web: &Arc<Check>, port: &Arc<Check>) -> (VirtualServer, ServiceView) {
     let key = "10.10.0.100:80/tcp";
@@ -173,6 +179,8 @@ fn shop(web: &Arc<Check>, port: &Arc<Check>) -> (VirtualServer, ServiceView) {
         RealServerView {
             owed: Some(Weight(16)),
             slow_start: Some(SlowStart { step: 3, of: 10, left: None }),
+            share: Some(Share::percent(75)),
+            checks: saying(75, server(&up).checks),
             ..server(&up)
         },
         failing(RealServerView {

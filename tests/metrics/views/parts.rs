@@ -101,6 +101,7 @@ pub fn http_options() -> HttpOptions {
         status: vec![(200, 299)],
         body: BodyMatch::Any,
         fresh_every: None,
+        weight_header: None,
     }
 }
 
@@ -174,6 +175,7 @@ pub fn real_server(dest: &RealServer, checks: &[Arc<Check>]) -> RealServerView {
         state: ServerState::Up,
         verdict: (!checks.is_empty()).then_some(Verdict::Up),
         weight: dest.weight,
+        share: None,
         owed: Some(dest.weight),
         desired: dest.weight,
         drained: None,
@@ -207,6 +209,7 @@ fn passing(check: &Arc<Check>) -> CheckView {
         failures: BTreeMap::new(),
         last: Some(last.clone()),
         last_conclusive: Some(last),
+        share: None,
         chain: None,
         tripwire: None,
         skipped: None,
