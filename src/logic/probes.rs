@@ -173,10 +173,12 @@ impl Probes {
             let spec = Arc::new(CheckSpec { pace, ..old.spec.as_ref().clone() });
             Target { spec, ..old.clone() }
         };
-        if new.health.last.is_some() || at_that_pace(&old) != *new.target {
+        // A probe that came to no result told nothing that what is known would have to give way to.
+        if new.health.last_conclusive.is_some() || at_that_pace(&old) != *new.target {
             return false;
         }
-        new.health = health;
+        let attempts = health.attempts + new.health.attempts;
+        new.health = Health { attempts, ..health };
         if let (Some(new), Some(old)) = (&mut new.wire, wire) {
             new.inherit(&old);
         }

@@ -22,6 +22,10 @@ const FOR_LOOKING_UP: &[(&str, &str)] = &[
         "bytes are drawn; packets tell small replies from large ones",
     ),
     ("lvs_check_info", "rise and fall, to be joined to whatever a question is about"),
+    (
+        "lvs_check_connections_total",
+        "how a kept connection was made; what it saves is in the CPU, which is drawn",
+    ),
     ("lvs_check_reported_share_ratio", "off by default; what came of it is in the weights, which are drawn"),
     ("lvs_check_consecutive_successes", "how far a recovery is; `lvs-agent status` shows it"),
     (

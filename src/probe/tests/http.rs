@@ -68,6 +68,8 @@ async fn headers_of_the_check_override_ours() {
     assert_eq!(lines.remove(0), "OPTIONS /x?y=%20z HTTP/1.1");
     lines.sort_unstable();
     assert_eq!(lines, ["connection: close", "host: other", "user-agent: me", "x-a: 1", "x-a: 2"]);
+    let (_, head) = sent(HttpOptions { method: "POST".to_owned(), ..get() }).await;
+    assert!(head.contains("content-length: 0\r\n"), "a server may demand it: {head}");
     let (_, head) = sent(HttpOptions { host: Some("shop.example.com:81".to_owned()), ..get() }).await;
     assert!(head.contains("host: shop.example.com:81\r\n"), "{head}");
 }
