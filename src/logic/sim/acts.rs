@@ -77,8 +77,12 @@ impl Sim<'_> {
         if was == weight || self.looks_ours(&user, weight) {
             return;
         }
+        // Before the first look after a death it is like a write of ours that never happened, or our giving back.
+        let controller = &self.world.controller;
+        let like_ours = controller.adopting.contains(&user)
+            && controller.keeper.get(&user).is_some_and(|entry| entry.owed == Weight(weight));
         if let Some(truth) = self.truth.get_mut(&user) {
-            truth.raised |= was == 0 && !truth.zero_by_operator;
+            truth.raised |= was == 0 && !truth.zero_by_operator && !like_ours;
             (truth.given, truth.zero_by_operator) = (weight, weight == 0);
         }
         let rows = self.world.table.get_mut(&user.0).map(|vs| &mut vs.destinations);

@@ -142,7 +142,8 @@ impl Sim<'_> {
         let Some(state) = self.world.controller.probes.get(id) else { return };
         let pace = state.target.spec.pace;
         let Some(run) = self.runs.get_mut(&id) else { return };
-        run.heard = true;
+        // What came to no result told nothing.
+        run.heard |= !matches!(outcome, Outcome::Inconclusive(_));
         match outcome {
             Outcome::Pass => {
                 (run.passes, run.failures) = (run.passes + 1, 0);

@@ -55,7 +55,7 @@ pub struct Run {
     pub passes: u32,
     pub failures: u32,
     pub down: bool,
-    /// It was probed itself.
+    /// It was probed itself, with a result.
     pub heard: bool,
     /// What it said at its last pass that it wants of its weight, in percent.
     pub share: Option<u8>,
