@@ -178,14 +178,15 @@ impl Probes {
             return false;
         }
         let attempts = health.attempts + new.health.attempts;
+        let begun = new.health.last.is_some();
         new.health = Health { attempts, ..health };
-        if let (Some(new), Some(old)) = (&mut new.wire, wire) {
+        if let (Some(new), Some(old), false) = (&mut new.wire, wire, begun) {
             new.inherit(&old);
         }
         self.tally.add(&new.health);
         // Another interval is spread anew; the same keeps its phase (trap 51), and a verdict that is
-        // being settled does not wait for a longer one.
-        let keeps_time = old.spec.pace.interval == pace.interval || new.health.settling();
+        // being settled does not wait for a longer one. Who was probed has a time of its own.
+        let keeps_time = !begun && (old.spec.pace.interval == pace.interval || new.health.settling());
         if keeps_time
             && let (Activity::Waiting { due }, Activity::Waiting { due: drawn }) = (activity, new.activity)
         {
