@@ -18,16 +18,16 @@ use tokio::task::AbortHandle;
 
 pub use handle::*;
 pub use state::State;
-use tasks::{TableJob, follow_addresses, spawn_table};
+use tasks::{TableJob, follow_addresses, hold, spawn_table};
 
 use crate::addresses::Watcher;
 use crate::failpoint::{self, Point};
 use crate::ipvs::Table;
 use crate::log_lines::together;
 use crate::logic::{Command, Controller, Event, Start, TargetId, WireId};
-use crate::model::{HandDone, HandRefused, Mono, ReadFailure, Target, View, WireEnd};
+use crate::model::{HandDone, HandRefused, Mono, ReadFailure, Target, View};
 use crate::os::{self, Clock};
-use crate::probe::{Engine, Prober};
+use crate::probe::{Engine, Prober, Told};
 
 /// How long a stop waits for what is under way, and what `restore-on-exit` asks for, to be read back and
 /// put on record.
@@ -124,10 +124,11 @@ pub async fn run(parts: Parts) -> Ended {
                 }
                 shell.step(&mut controller, event, clock);
             }
-            Some(ended) = probed.recv() => {
-                for ended in ended {
-                    let event = Event::ProbeEnded { id: TargetId(ended.id), report: ended.report };
-                    shell.step(&mut controller, event, clock);
+            Some(told) = probed.recv() => {
+                for told in told {
+                    if let Some(event) = shell.heard(told) {
+                        shell.step(&mut controller, event, clock);
+                    }
                 }
             }
             Some(request) = requests.recv(), if stop_by.is_none() => {
@@ -162,8 +163,7 @@ struct Shell {
     prober: Prober,
     engine: Engine,
     state: State,
-    /// The tasks that hold them.
-    wires: BTreeMap<WireId, AbortHandle>,
+    wires: BTreeMap<WireId, Held>,
     /// Who waits for the next view.
     waiting: Vec<oneshot::Sender<Arc<View>>>,
     /// The last view published, while somebody still has it.
@@ -173,7 +173,36 @@ struct Shell {
     hands_asked: u64,
 }
 
+/// Who holds a wire.
+enum Held {
+    Task(AbortHandle),
+    /// It is the connection that the target keeps for its probes.
+    Engine(Arc<Target>),
+}
+
 impl Shell {
+    /// What a probing thread said, as the controller hears it.
+    fn heard(&mut self, told: Told) -> Option<Event> {
+        let wire = |id, turn| WireId { target: TargetId(id), turn };
+        match told {
+            Told::Probed { id, report } => Some(Event::ProbeEnded { id: TargetId(id), report }),
+            Told::WireArmed { id, turn } => Some(Event::WireArmed(wire(id, turn))),
+            Told::WireEnded { id, turn, end } => Some(Event::WireEnded { wire: wire(id, turn), end }),
+            Told::NoLine { id, turn } => {
+                let wire = wire(id, turn);
+                if let Some(Held::Engine(target)) = self.wires.remove(&wire) {
+                    self.hold(wire, target);
+                }
+                None
+            }
+        }
+    }
+
+    fn hold(&mut self, wire: WireId, target: Arc<Target>) {
+        let held = tokio::spawn(hold(self.prober.clone(), wire, target, self.events.clone()));
+        self.wires.insert(wire, Held::Task(held.abort_handle()));
+    }
+
     fn step(&mut self, controller: &mut Controller, event: Event, clock: Clock) {
         if let Event::WireEnded { wire, .. } = &event {
             self.wires.remove(wire);
@@ -190,15 +219,16 @@ impl Shell {
             Command::ReadTable => self.send_table(TableJob::Read),
             Command::SetWeights(changes) => self.send_table(TableJob::Set(changes)),
             Command::Probe { id, target } => self.engine.probe(id.0, target),
-            Command::ArmWire { wire, target } => {
-                let held = tokio::spawn(hold(self.prober.clone(), wire, target, self.events.clone()));
-                self.wires.insert(wire, held.abort_handle());
+            Command::ArmWire { wire, target } if target.spec.kind.fresh_every().is_some() => {
+                self.engine.arm(wire.target.0, wire.turn, &target);
+                self.wires.insert(wire, Held::Engine(target));
             }
-            Command::DropWire(wire) => {
-                if let Some(held) = self.wires.remove(&wire) {
-                    held.abort();
-                }
-            }
+            Command::ArmWire { wire, target } => self.hold(wire, target),
+            Command::DropWire(wire) => match self.wires.remove(&wire) {
+                Some(Held::Task(held)) => held.abort(),
+                Some(Held::Engine(target)) => self.engine.disarm(wire.target.0, wire.turn, &target),
+                None => {}
+            },
             Command::SaveLedger { generation, ledger } => {
                 let (state, events) = (self.state.clone(), self.events.clone());
                 tokio::task::spawn_blocking(move || {
@@ -332,20 +362,6 @@ impl Shell {
     }
 }
 
-/// The connection of one tripwire, from its beginning to its end.
-async fn hold(prober: Prober, wire: WireId, target: Arc<Target>, events: mpsc::Sender<Event>) {
-    // On the heap while it lasts: there may be one of this task for each real server, at rest.
-    let end = match Box::pin(prober.arm(&target)).await {
-        Ok(connection) => {
-            // Here and below: the loop has ended, nobody wants to know.
-            let _ = events.send(Event::WireArmed(wire)).await;
-            connection.ended().await
-        }
-        Err(trouble) => WireEnd::NotHeld(trouble),
-    };
-    let _ = events.send(Event::WireEnded { wire, end }).await;
-}
-
 /// One probe of each, one after the other.
 pub async fn probe_by_hand(
     prober: &Prober,
@@ -363,8 +379,6 @@ pub async fn probe_by_hand(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::ScopedAddr;
-    use crate::status::samples::check;
 
     #[test]
     fn what_is_due_waits_for_the_end_of_its_slot() {
@@ -372,16 +386,5 @@ mod tests {
         for (due, begins) in [(0, 0), (1, 10_000), (9999, 10_000), (10_000, 10_000), (10_001, 20_000)] {
             assert_eq!(end_of_slot(at(due)), at(begins), "{due} us");
         }
-    }
-
-    #[test]
-    fn a_tripwire_at_rest_is_small() {
-        let addr = ScopedAddr { addr: [127, 0, 0, 1].into(), zone: None };
-        let target = Arc::new(Target { spec: check("web").spec.clone(), addr, port: 80 });
-        let (events, _inbox) = mpsc::channel(1);
-        let wire = WireId { target: TargetId(1), turn: 1 };
-        let task = hold(Prober::new(Clock::start()), wire, target, events);
-        let bytes = std::mem::size_of_val(&task);
-        assert!(bytes <= 1024, "{bytes} bytes");
     }
 }

@@ -45,7 +45,7 @@ use crate::model::{
     HttpVersion, LocalReason, Mono, Outcome, Phases, ProbeReport, ProxyProtocol, Share, Target,
 };
 use crate::os::Clock;
-pub use engine::{Ended, Engine};
+pub use engine::{Engine, Told};
 pub use kept::Kept;
 use kept::{Line, Places};
 use reason::{Stop, printable};

@@ -25,7 +25,7 @@ use tokio_rustls::TlsAcceptor;
 pub use certificates::{Authority, Certified, Validity, pem_file, self_signed};
 pub use datagrams::Datagrams;
 pub use framed::{drip_to, frame_answer, hang_up_after};
-pub use keeping::{answers, answers_then_drop};
+pub use keeping::{answers, answers_then_drop, answers_until};
 pub use proxied::{proxied, proxied_tls};
 
 pub const LOCALHOST: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);

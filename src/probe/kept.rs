@@ -5,10 +5,11 @@
 //! whenever it likes (RFC 9112, 9.5): that is no failure, and the probe goes on over a new one within its
 //! deadline. What the server answered counts, over whichever connection it came.
 
+use std::io;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::task::{Context, Waker};
+use std::task::{Context, Poll, Waker};
 
 use tokio::io::{AsyncRead, ReadBuf};
 use tokio::net::TcpStream;
@@ -16,7 +17,7 @@ use tokio_rustls::client::TlsStream;
 
 use super::reason::Stop;
 use super::{Prober, Trace, http, http1, tcp, tls};
-use crate::model::{CheckKind, Close, Connected, HttpOptions, ProbeReport, Target};
+use crate::model::{CheckKind, Close, Connected, HttpOptions, ProbeReport, Target, WireEnd, WireTrouble};
 
 /// 408: the server has waited too long for a request on an idle connection, and closes it (RFC 9110, 15.5.9).
 const REQUEST_TIMEOUT: u16 = 408;
@@ -32,6 +33,26 @@ impl Kept {
     /// Targets begin at different places of their round, or all would connect in the same second.
     pub fn beginning_at(place: u64) -> Kept {
         Kept { probes: (place % 1000) as u32, line: None }
+    }
+
+    pub(super) fn has_line(&self) -> bool {
+        self.line.is_some()
+    }
+
+    /// Waits until the server ends the connection that is kept; cancelled, it is as it was.
+    pub(super) async fn ended(&mut self) -> WireEnd {
+        let Some(line) = &mut self.line else { return WireEnd::NotHeld(WireTrouble::LocalError) };
+        loop {
+            if line.stream.socket().readable().await.is_err() {
+                return WireEnd::NotHeld(WireTrouble::LocalError);
+            }
+            match line.stream.look() {
+                Poll::Pending => {}
+                Poll::Ready(Ok(0) | Err(_)) => return WireEnd::Tripped,
+                // Bytes that belong to no request.
+                Poll::Ready(Ok(_)) => return WireEnd::NotHeld(WireTrouble::Talks),
+            }
+        }
     }
 }
 
@@ -117,10 +138,15 @@ impl Stream {
     }
 
     /// Nothing has come since the last answer: no end, no error, no byte that belongs to no request.
+    fn is_quiet(&mut self) -> bool {
+        self.look().is_pending()
+    }
+
+    /// How many bytes have come, 0 for the end.
     ///
     /// Nobody is woken by what comes later. The waker of the task that polled last would stay with the
     /// socket, and keep all of that task's memory for as long as the connection is kept.
-    fn is_quiet(&mut self) -> bool {
+    fn look(&mut self) -> Poll<io::Result<usize>> {
         let mut cx = Context::from_waker(Waker::noop());
         let mut scratch = [0; 16];
         let mut buf = ReadBuf::new(&mut scratch);
@@ -128,7 +154,14 @@ impl Stream {
             Stream::Plain(stream) => Pin::new(stream).poll_read(&mut cx, &mut buf),
             Stream::Tls(stream) => Pin::new(&mut **stream).poll_read(&mut cx, &mut buf),
         };
-        polled.is_pending()
+        polled.map_ok(|()| buf.filled().len())
+    }
+
+    fn socket(&self) -> &TcpStream {
+        match self {
+            Stream::Plain(stream) => stream,
+            Stream::Tls(stream) => stream.get_ref().0,
+        }
     }
 
     async fn exchange(

@@ -1,5 +1,6 @@
 # The tripwire: a server process dies, and its weight is 0 long before the next probe was due, because its connection
-# ended. A server that closes idle connections and one that has room for a single one stay in, and are left in peace.
+# ended. A server that closes idle connections and one that has room for a single one stay in, and are left in peace;
+# with kept connections the second has a tripwire too.
 # 5 crashes, LAB_CRASHES=N as many; their median and longest are printed, not judged: the machine may be busy.
 . "$(dirname "$0")/lib.sh"
 modprobe ip_vs
@@ -9,8 +10,8 @@ cluster 1
 real_server 2 impatient
 real_server 3 single
 virtual_server $WEB wrr 10.10.0.21:80 5 10.10.0.22:80 5 10.10.0.23:80 5
-config() { # INTERVAL
-  default_config
+config() { # INTERVAL [LINE OF THE CHECK]
+  default_config '' '' "${2:-}"
   defaults "interval = \"$1\"" 'rise = 2' 'fall = 3' 'tripwire = true'
 }
 wire() { rs_metric_is "$1" lvs_check_tripwire_"$2" $WEB "$3:80" "${@:4}"; }
@@ -63,4 +64,17 @@ expect_eq "probes since" "$(($(attempts 10.10.0.21) - before))" 3
 expect_eq "failures in a row" "$(rs_metric lvs_check_consecutive_failures $WEB 10.10.0.21:80)" 3
 expect_eq "trips" "$(rs_metric lvs_check_tripwire_trips_total $WEB 10.10.0.21:80)" 1
 expect_eq "armed while it is down" "$(rs_metric lvs_check_tripwire_armed $WEB 10.10.0.21:80)" 0
+agent_stop
+
+step "a connection kept for probes is the tripwire too, so there is one where there is room for a single one"
+serve r1
+config 2s 'connection = "reuse"'
+agent_start
+wait_for "r1 has its weight back" 20 weight_is $WEB 10.10.0.21:80 5
+for n in 1 3; do wait_for "r$n's wire" 30 wire 1 armed 10.10.0.2$n; done
+for n in 1 3; do expect_eq "connections at r$n" "$(ip netns exec r$n ss -Htn state established '( sport = :80 )' | wc -l)" 1; done
+read -r ms _ < <("$TOOLS" referee $WEB 10.10.0.21:80 0 8 kill "${SERVER[r1]}")
+step "out after $ms ms"
+expect_eq "trips" "$(rs_metric lvs_check_tripwire_trips_total $WEB 10.10.0.21:80)" 1
+expect_eq "failures in a row" "$(rs_metric lvs_check_consecutive_failures $WEB 10.10.0.21:80)" 3
 agent_stop

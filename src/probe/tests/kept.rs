@@ -1,9 +1,16 @@
 //! Connections that serve more than one probe.
 
+use std::collections::BTreeMap;
+
+use tokio::sync::Notify;
+use tokio::sync::mpsc::Receiver;
+
 use super::*;
-use crate::model::{Connected, Mono};
-use crate::probe::fixtures::{Authority, Manner, Server, Validity, answers, answers_then_drop};
-use crate::probe::{Engine, Kept};
+use crate::model::{Connected, Mono, WireEnd};
+use crate::probe::fixtures::{
+    Authority, Manner, Server, Validity, answers, answers_then_drop, answers_until,
+};
+use crate::probe::{Engine, Kept, Told};
 
 const OK: &str = "HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok";
 const LAST: &str = "HTTP/1.1 200 OK\r\ncontent-length: 2\r\nconnection: close\r\n\r\nok";
@@ -202,19 +209,84 @@ async fn the_engine_keeps_each_target_with_its_connection() {
             engine.probe(id, Arc::clone(&kept));
             engine.probe(id + 10, Arc::clone(&plain));
         }
-        let mut ended = Vec::new();
+        let mut ended = BTreeMap::new();
         while ended.len() < 4 {
-            ended.extend(reports.recv().await.unwrap());
+            for told in reports.recv().await.unwrap() {
+                let Told::Probed { id, report } = told else { panic!("{told:?}") };
+                ended.insert(id, report);
+            }
         }
-        ended.sort_by_key(|ended| ended.id);
-        assert_eq!(ended.iter().map(|ended| ended.id).collect::<Vec<_>>(), [1, 2, 11, 12]);
-        for ended in &ended {
-            assert_eq!(ended.report.outcome, Outcome::Pass, "{:?}", ended.report);
+        assert!(ended.keys().eq(&[1, 2, 11, 12]));
+        for (id, report) in &ended {
+            assert_eq!(report.outcome, Outcome::Pass, "{report:?}");
             let over = if round == 0 { Fresh } else { Reused };
-            assert_eq!(ended.report.connected, (ended.id < 10).then_some(over));
-            assert!(ended.report.started > Mono::ZERO);
+            assert_eq!(report.connected, (*id < 10).then_some(over));
+            assert!(report.started > Mono::ZERO);
         }
     }
     // A bare tcp check does not reach the server's application.
     assert_eq!(accepted(&mut server), 2);
+}
+
+/// One probe of target 1; what else is told meanwhile is unexpected.
+async fn probed(engine: &Engine, told: &mut Receiver<Vec<Told>>, target: &Arc<Target>) -> ProbeReport {
+    engine.probe(1, Arc::clone(target));
+    match told.recv().await.unwrap().pop() {
+        Some(Told::Probed { id: 1, report }) => report,
+        other => panic!("{other:?}"),
+    }
+}
+
+#[tokio::test]
+async fn the_kept_connection_is_the_tripwire_too() {
+    let dies = Arc::new(Notify::new());
+    let mut server = Server::start(answers_until(OK, &dies)).await;
+    let target = Arc::new(target(server.addr, CheckKind::Http(keeping(1000))));
+    let (engine, mut told) = Engine::start(&Prober::new(Clock::start()), 1, 8).unwrap();
+    engine.arm(1, 6, &target);
+    let heard = told.recv().await.unwrap();
+    assert!(matches!(heard[..], [Told::NoLine { id: 1, turn: 6 }]), "nothing is kept yet: {heard:?}");
+
+    assert_eq!(probed(&engine, &mut told, &target).await.connected, Some(Fresh));
+    engine.arm(1, 7, &target);
+    let heard = told.recv().await.unwrap();
+    assert!(matches!(heard[..], [Told::WireArmed { id: 1, turn: 7 }]), "{heard:?}");
+    for _ in 0..2 {
+        assert_eq!(
+            probed(&engine, &mut told, &target).await.connected,
+            Some(Reused),
+            "and still serves probes"
+        );
+    }
+    dies.notify_one();
+    let heard = told.recv().await.unwrap();
+    assert!(matches!(heard[..], [Told::WireEnded { id: 1, turn: 7, end: WireEnd::Tripped }]), "{heard:?}");
+    assert_eq!(accepted(&mut server), 1);
+
+    let report = probed(&engine, &mut told, &target).await;
+    assert_eq!((report.outcome, report.connected), (Outcome::Pass, Some(Replaced)));
+    engine.arm(1, 8, &target);
+    assert!(matches!(told.recv().await.unwrap()[..], [Told::WireArmed { turn: 8, .. }]));
+    engine.disarm(1, 8, &target);
+    dies.notify_one();
+    // Nothing is told of its end.
+    assert_eq!(probed(&engine, &mut told, &target).await.outcome, Outcome::Pass);
+}
+
+#[tokio::test]
+async fn a_wire_that_no_probe_leaves_any_more_is_over() {
+    let server = Server::start(answers(&[OK, LAST])).await;
+    let target = Arc::new(target(server.addr, CheckKind::Http(keeping(1000))));
+    let (engine, mut told) = Engine::start(&Prober::new(Clock::start()), 1, 8).unwrap();
+    probed(&engine, &mut told, &target).await;
+    engine.arm(1, 1, &target);
+    assert!(matches!(told.recv().await.unwrap()[..], [Told::WireArmed { .. }]));
+    engine.probe(1, Arc::clone(&target));
+    let heard = told.recv().await.unwrap();
+    let [Told::Probed { report, .. }, Told::WireEnded { id: 1, turn: 1, end: WireEnd::NotHeld(_) }] =
+        &heard[..]
+    else {
+        panic!("{heard:?}")
+    };
+    assert_eq!(report.connected, Some(Reused));
 }
