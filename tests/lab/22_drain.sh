@@ -51,7 +51,7 @@ step "undrain of a failing server leaves it to its checks"
 crash r1
 wait_for "it is judged down" 10 rs_metric_is 0 lvs_real_server_up $WEB 10.10.0.21:80
 agent_run 0 undrain 10.10.0.21:80
-expect_match "what is done" "$OUT" 'lifted, but its checks fail: weight 8'
+expect_match "what is done" "$OUT" 'lifted, but its checks keep it out .*: weight 8'
 further_probes 2 $WEB 10.10.0.21:80
 expect_eq "the weights" "$(both 10.10.0.21:80)" "0 0"
 serve r1
